@@ -1,0 +1,127 @@
+//! Where the servers' programs, data and ports are. Values only; nothing is started here.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::component::Kind;
+use crate::error::{Error, Result};
+
+/// The ports of a stack, all on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Kafka's clients.
+    pub kafka: u16,
+    /// Kafka's controller, used by Kafka itself.
+    pub kafka_controller: u16,
+    /// PostgreSQL.
+    pub postgres: u16,
+    /// ClickHouse's HTTP interface.
+    pub clickhouse: u16,
+}
+
+/// Below the range from which Linux takes the ports of outgoing connections, so that a server
+/// which is down for a moment finds its port again.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+impl Ports {
+    /// The ports of `make demo` and `make up`, unless moved by environment variables.
+    pub fn defaults() -> Self {
+        Self {
+            kafka: moved(Kind::Kafka.port_variable(), 19_092),
+            kafka_controller: moved(CONTROLLER_PORT_VARIABLE, 19_093),
+            postgres: moved(Kind::Postgres.port_variable(), 15_432),
+            clickhouse: moved(Kind::ClickHouse.port_variable(), 18_123),
+        }
+    }
+
+    /// Ports that nothing listens on, different for each caller in this process.
+    pub fn free() -> Result<Self> {
+        Ok(Self {
+            kafka: free_port()?,
+            kafka_controller: free_port()?,
+            postgres: free_port()?,
+            clickhouse: free_port()?,
+        })
+    }
+}
+
+/// Moves the port of Kafka's controller.
+pub(crate) const CONTROLLER_PORT_VARIABLE: &str = "WEIR_STACK__KAFKA_CONTROLLER_PORT";
+
+fn moved(variable: &str, default: u16) -> u16 {
+    std::env::var(variable).ok().and_then(|port| port.parse().ok()).unwrap_or(default)
+}
+
+fn free_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = FREE_PORTS.end - FREE_PORTS.start;
+    // Processes begin at different places, so that they rarely try the same port.
+    let offset = u16::try_from(std::process::id() % u32::from(count / 8)).unwrap_or(0) * 8;
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FREE_PORTS.start + offset.wrapping_add(step) % count;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    Err(Error::NoFreePorts { from: FREE_PORTS.start, to: FREE_PORTS.end - 1 })
+}
+
+/// True when a server could listen on the port now.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// How to run a stack.
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// Folder of the fetched programs, filled by `local-stack setup`.
+    pub root: PathBuf,
+    /// Folder of this stack's data and logs.
+    pub state: PathBuf,
+    /// Where the servers listen.
+    pub ports: Ports,
+}
+
+impl StackConfig {
+    /// The stack of `make demo` and `make up`: everything under `<repository>/.weir`.
+    pub fn defaults() -> Self {
+        let home = repository().join(".weir");
+        Self { root: components(), state: home.join("stack"), ports: Ports::defaults() }
+    }
+}
+
+/// Folder of the fetched programs: `WEIR_COMPONENTS`, or `.weir/components` in the repository.
+pub(crate) fn components() -> PathBuf {
+    match std::env::var_os("WEIR_COMPONENTS") {
+        Some(folder) => PathBuf::from(folder),
+        None => repository().join(".weir").join("components"),
+    }
+}
+
+/// The checkout: the nearest folder above the current one that holds `deploy/local`, else the
+/// one that this program was built in.
+pub fn repository() -> PathBuf {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let is_checkout = |folder: &&Path| folder.join("deploy/local/kafka/pom.xml").is_file();
+    let current = std::env::current_dir().unwrap_or_default();
+    match current.ancestors().find(is_checkout) {
+        Some(folder) => folder.to_owned(),
+        None => built_in.canonicalize().unwrap_or(built_in),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ() {
+        let ports = Ports::free().expect("ports");
+        let mut all = vec![ports.kafka, ports.kafka_controller, ports.postgres, ports.clickhouse];
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 4);
+    }
+}
