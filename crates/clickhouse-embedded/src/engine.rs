@@ -91,9 +91,7 @@ impl Engine {
     /// A fresh connection with default settings.
     pub(crate) fn connect(&self) -> Result<Connection, EngineError> {
         Connection::open(&self.functions, &self.arguments).ok_or_else(|| {
-            EngineError(
-                "Code: 210. DB::Exception: the engine is stopping. (NETWORK_ERROR)".to_owned(),
-            )
+            EngineError("Code: 210. DB::Exception: the engine is stopping. (NETWORK_ERROR)".to_owned())
         })
     }
 

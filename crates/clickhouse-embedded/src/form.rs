@@ -38,15 +38,12 @@ pub(crate) fn form_fields(body: &[u8], boundary: &str) -> Result<Vec<Field>, Eng
     let body = std::str::from_utf8(body).map_err(|_| bad("it is not UTF-8"))?;
     let first = format!("--{boundary}");
     let body = body.strip_prefix(first.as_str()).ok_or_else(|| bad("no opening boundary"))?;
-    let (body, _) = body
-        .split_once(format!("\r\n--{boundary}--").as_str())
-        .ok_or_else(|| bad("no closing boundary"))?;
+    let (body, _) =
+        body.split_once(format!("\r\n--{boundary}--").as_str()).ok_or_else(|| bad("no closing boundary"))?;
     body.split(format!("\r\n--{boundary}").as_str())
         .map(|part| {
-            let (head, value) =
-                part.split_once("\r\n\r\n").ok_or_else(|| bad("a field has no value"))?;
-            let (_, name) =
-                head.split_once(" name=\"").ok_or_else(|| bad("a field has no name"))?;
+            let (head, value) = part.split_once("\r\n\r\n").ok_or_else(|| bad("a field has no value"))?;
+            let (_, name) = head.split_once(" name=\"").ok_or_else(|| bad("a field has no name"))?;
             if head.contains("filename=") {
                 return Err(bad("external tables are not supported"));
             }
@@ -64,8 +61,7 @@ mod tests {
     fn a_form_holds_its_fields_unchanged() {
         let body = "--b\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT {x:String}\r\n--b\r\nContent-Disposition: form-data; name=\"param_x\"\r\n\r\n a\r\nb\r\n--b--\r\n";
         let fields = form_fields(body.as_bytes(), "b").expect("readable");
-        let pairs: Vec<_> =
-            fields.iter().map(|field| (field.name.as_str(), field.value.as_str())).collect();
+        let pairs: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.value.as_str())).collect();
         assert_eq!(pairs, [("query", "SELECT {x:String}"), ("param_x", " a\r\nb")]);
         assert!(form_fields(b"--b\r\n", "b").is_err());
     }

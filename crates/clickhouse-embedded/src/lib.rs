@@ -65,10 +65,7 @@ pub async fn serve(
         .with_context(|| format!("cannot listen on {}; choose another --listen", config.listen))?;
     let address = listener.local_addr().context("cannot read the listening address")?;
     let engine = Arc::new(engine::Engine::open(&config.library, &config.data)?);
-    let server = server::Server {
-        engine: Arc::clone(&engine),
-        readonly_users: config.readonly_users.into(),
-    };
+    let server = server::Server { engine: Arc::clone(&engine), readonly_users: config.readonly_users.into() };
     tracing::info!(%address, data = %config.data.display(), "ClickHouse's HTTP interface is open");
     // Nobody may be waiting for the address.
     let _ = started.send(address);

@@ -162,13 +162,7 @@ impl Connection {
 
     /// # Safety
     /// `function` must be one of the engine's functions of this shape.
-    unsafe fn call(
-        &self,
-        function: Query,
-        sql: &str,
-        format: &str,
-        parameters: &Parameters,
-    ) -> Handle {
+    unsafe fn call(&self, function: Query, sql: &str, format: &str, parameters: &Parameters) -> Handle {
         let count = parameters.names.len();
         let names: Vec<_> = parameters.names.iter().map(|name| name.as_ptr().cast()).collect();
         let name_lengths: Vec<_> = parameters.names.iter().map(String::len).collect();

@@ -187,8 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_no_interface_parameter_is_a_setting() {
-        let request = read(&[("max_threads", "1"), ("session_id", "x"), ("param_a", "1")])
-            .expect("accepted");
+        let request = read(&[("max_threads", "1"), ("session_id", "x"), ("param_a", "1")]).expect("accepted");
         assert_eq!(request.settings, [("max_threads".to_owned(), "1".to_owned())]);
         assert_eq!(request.access, Access::Full);
     }

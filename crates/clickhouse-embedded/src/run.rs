@@ -21,11 +21,7 @@ pub(crate) struct Answer {
 }
 
 /// Runs the request with `body` behind its `query` parameter.
-pub(crate) fn run(
-    engine: &Engine,
-    request: &Request,
-    mut body: Spool,
-) -> Result<Answer, EngineError> {
+pub(crate) fn run(engine: &Engine, request: &Request, mut body: Spool) -> Result<Answer, EngineError> {
     let (text, statement, inline_rows) = statement(request, &mut body)?;
     if request.access == Access::Readonly {
         statement::check_sources(&text).map_err(refused)?;
@@ -40,8 +36,7 @@ pub(crate) fn run(
             Ok(Answer { result, format: format.unwrap_or(asked) })
         }
         Statement::Insert { sql, format, .. } => {
-            let format =
-                format.or(default_format).unwrap_or_else(|| "Values".to_owned());
+            let format = format.or(default_format).unwrap_or_else(|| "Values".to_owned());
             let mut stream = connection.insert(&sql, &format, &request.parameters)?;
             let mut rows = inline_rows.chain(body);
             let mut buffer = vec![0; APPEND_BYTES];
@@ -61,10 +56,7 @@ type InlineRows = std::io::Cursor<Vec<u8>>;
 
 /// The SQL text, what it is, and the rows that stand behind it in the same text.
 /// A `query` parameter comes before the body, as on a native server.
-fn statement(
-    request: &Request,
-    body: &mut Spool,
-) -> Result<(String, Statement, InlineRows), EngineError> {
+fn statement(request: &Request, body: &mut Spool) -> Result<(String, Statement, InlineRows), EngineError> {
     if let Some(query) = &request.query {
         if let Ok(statement @ Statement::Insert { rows_at, .. }) = statement::read(query) {
             let rows = inline_rows(&query.as_bytes()[rows_at..]);
@@ -88,8 +80,7 @@ fn statement(
     head.append(&mut body.take(QUERY_BYTES_MAX).map_err(storage)?);
     let text = String::from_utf8(head).map_err(|_| {
         EngineError(
-            "Code: 62. DB::Exception: Syntax error: the statement is not UTF-8. (SYNTAX_ERROR)"
-                .to_owned(),
+            "Code: 62. DB::Exception: Syntax error: the statement is not UTF-8. (SYNTAX_ERROR)".to_owned(),
         )
     })?;
     let statement = statement::read(&text).map_err(refused)?;

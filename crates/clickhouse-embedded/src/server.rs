@@ -136,8 +136,8 @@ fn status(code: Option<u16>) -> StatusCode {
         Some(497 | 164 | 192 | 193 | 194 | 291) => StatusCode::FORBIDDEN,
         // Parse errors, unknown identifiers, settings and formats, types that do not fit.
         Some(
-            6 | 26 | 27 | 33 | 36 | 38 | 41 | 42 | 43 | 46 | 47 | 50 | 53 | 62 | 63 | 72 | 73 | 115
-            | 117 | 457,
+            6 | 26 | 27 | 33 | 36 | 38 | 41 | 42 | 43 | 46 | 47 | 50 | 53 | 62 | 63 | 72 | 73 | 115 | 117
+            | 457,
         ) => StatusCode::BAD_REQUEST,
         Some(16 | 60 | 81) => StatusCode::NOT_FOUND,
         Some(48) => StatusCode::NOT_IMPLEMENTED,

@@ -22,7 +22,9 @@ pub(crate) struct Spool {
 /// The body did not arrive whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
-    #[error("Code: 33. DB::Exception: the request body ended early, nothing was run: {0}. (CANNOT_READ_ALL_DATA)")]
+    #[error(
+        "Code: 33. DB::Exception: the request body ended early, nothing was run: {0}. (CANNOT_READ_ALL_DATA)"
+    )]
     CutOff(#[source] axum::Error),
     #[error("Code: 243. DB::Exception: cannot keep the request body: {0}. (NOT_ENOUGH_SPACE)")]
     Storage(#[from] io::Error),

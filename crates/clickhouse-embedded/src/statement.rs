@@ -129,26 +129,31 @@ pub(crate) fn check_sources(sql: &str) -> Result<(), Refused> {
 }
 
 fn read_query(mut tokens: Tokens<'_>, first: Token<'_>) -> Result<Statement, Refused> {
-    let mut format = None;
-    let mut previous = first;
     if first.text == ";" {
         return Err(Refused::Empty);
     }
-    while let Some(token) = tokens.next_outside() {
-        if previous.text == ";" && previous.kind == Kind::Symbol && token.text != ";" {
-            return Err(Refused::Several);
+    let mut format = None;
+    let mut before = [None, Some(first)];
+    loop {
+        let token = tokens.next_outside();
+        let ends = token.is_none_or(|token| token.text == ";" || token.is("SETTINGS"));
+        if let [Some(keyword), Some(name)] = before
+            && ends
+            && keyword.is("FORMAT")
+        {
+            format = format.or(name.name());
         }
-        if previous.is("INTO") && token.is("OUTFILE") {
-            return Err(Refused::LocalFile("INTO OUTFILE"));
+        let Some(token) = token else { return Ok(Statement::Query { format }) };
+        if let Some(previous) = before[1] {
+            if previous.text == ";" && token.text != ";" {
+                return Err(Refused::Several);
+            }
+            if previous.is("INTO") && token.is("OUTFILE") {
+                return Err(Refused::LocalFile("INTO OUTFILE"));
+            }
         }
-        if previous.is("FORMAT") && format.is_none() {
-            format = token.name();
-        } else if token.is("FORMAT") {
-            format = None;
-        }
-        previous = token;
+        before = [before[1], Some(token)];
     }
-    Ok(Statement::Query { format })
 }
 
 fn read_insert(sql: &str, mut tokens: Tokens<'_>) -> Result<Statement, Refused> {
@@ -168,11 +173,7 @@ fn read_insert(sql: &str, mut tokens: Tokens<'_>) -> Result<Statement, Refused> 
             }
             if token.is("VALUES") {
                 let sql = head(sql, token.start);
-                return Ok(Statement::Insert {
-                    sql,
-                    format: Some("Values".to_owned()),
-                    rows_at: token.end,
-                });
+                return Ok(Statement::Insert { sql, format: Some("Values".to_owned()), rows_at: token.end });
             }
             if token.is("FORMAT") {
                 let name = tokens.next_outside();
@@ -322,10 +323,7 @@ mod tests {
         assert_eq!(read(" -- nothing\n"), Err(Refused::Empty));
         assert_eq!(read("SELECT 1; DROP TABLE t"), Err(Refused::Several));
         assert_eq!(read("SELECT 1 INTO OUTFILE '/x'"), Err(Refused::LocalFile("INTO OUTFILE")));
-        assert_eq!(
-            read("INSERT INTO t FROM INFILE '/x' FORMAT CSV"),
-            Err(Refused::LocalFile("FROM INFILE"))
-        );
+        assert_eq!(read("INSERT INTO t FROM INFILE '/x' FORMAT CSV"), Err(Refused::LocalFile("FROM INFILE")));
         assert_eq!(
             check_sources("SELECT * FROM (SELECT * FROM File ('/etc/passwd'))"),
             Err(Refused::Source("File".to_owned()))

@@ -42,11 +42,7 @@ fn native(program: &Path, config: &StackConfig, folder: &Path) -> Result<Command
 fn embedded(config: &StackConfig, folder: &Path) -> Result<Command> {
     let library = config.root.join("clickhouse").join("libchdb.so");
     if !library.is_file() {
-        return Err(Error::Missing {
-            what: "ClickHouse's library",
-            path: library,
-            remedy: "make setup",
-        });
+        return Err(Error::Missing { what: "ClickHouse's library", path: library, remedy: "make setup" });
     }
     let mut command = Command::new(embedded_program()?);
     command.arg("--data").arg(folder.join("embedded")).arg("--library").arg(library);

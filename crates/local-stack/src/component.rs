@@ -122,13 +122,7 @@ impl Component {
     /// A server that is to be started with `config`.
     pub(crate) fn own(kind: Kind, config: &StackConfig) -> Self {
         let log = config.state.join("logs").join(format!("{}.log", kind.folder()));
-        Self {
-            kind,
-            url: kind.url(config),
-            log,
-            config: Some(config.clone()),
-            child: Mutex::default(),
-        }
+        Self { kind, url: kind.url(config), log, config: Some(config.clone()), child: Mutex::default() }
     }
 
     /// A server that somebody else runs.
@@ -175,9 +169,7 @@ impl Component {
         if self.config.is_some() {
             let mut child = self.child();
             let runs = match child.as_mut() {
-                Some(child) => {
-                    child.try_wait().map_err(Error::io("look after a process"))?.is_none()
-                }
+                Some(child) => child.try_wait().map_err(Error::io("look after a process"))?.is_none(),
                 None => false,
             };
             if !runs {
@@ -192,8 +184,7 @@ impl Component {
         let config = self.ours("started")?;
         self.check_ports(config)?;
         for folder in [&config.state, &config.state.join("logs")] {
-            fs::create_dir_all(folder)
-                .map_err(Error::io(format!("create {}", folder.display())))?;
+            fs::create_dir_all(folder).map_err(Error::io(format!("create {}", folder.display())))?;
         }
         process::start(self.command(config)?, &self.log, lifetime)
     }
@@ -213,9 +204,7 @@ impl Component {
             needed.push(controller);
         }
         match needed.into_iter().find(|(port, _)| !is_free(*port)) {
-            Some((port, variable)) => {
-                Err(Error::PortInUse { component: self.kind, port, variable })
-            }
+            Some((port, variable)) => Err(Error::PortInUse { component: self.kind, port, variable }),
             None => Ok(()),
         }
     }

@@ -32,8 +32,7 @@ pub(crate) fn command(config: &StackConfig) -> Result<Command> {
         .replace("@PORT@", &config.ports.kafka.to_string())
         .replace("@CONTROLLER_PORT@", &config.ports.kafka_controller.to_string())
         .replace("@DATA@", &folder.join("data").display().to_string());
-    fs::write(&properties, text)
-        .map_err(Error::io(format!("write {}", properties.display())))?;
+    fs::write(&properties, text).map_err(Error::io(format!("write {}", properties.display())))?;
     let formatted = folder.join("formatted");
     if !formatted.exists() {
         let mut format = java(&jars);
@@ -49,9 +48,7 @@ pub(crate) fn command(config: &StackConfig) -> Result<Command> {
 
 fn java(jars: &Path) -> Command {
     let program = match std::env::var_os("JAVA_HOME") {
-        Some(home) if Path::new(&home).join("bin/java").is_file() => {
-            Path::new(&home).join("bin/java")
-        }
+        Some(home) if Path::new(&home).join("bin/java").is_file() => Path::new(&home).join("bin/java"),
         _ => "java".into(),
     };
     let mut command = Command::new(program);

@@ -88,10 +88,10 @@ fn act(action: Action) -> Result<ExitCode> {
 fn set_up() -> Result<()> {
     let begin = Instant::now();
     let script = repository().join("deploy/local/install-tools.sh");
-    let status = Command::new("sh").arg(&script).status().map_err(|source| Error::Io {
-        action: format!("run {}", script.display()),
-        source,
-    })?;
+    let status = Command::new("sh")
+        .arg(&script)
+        .status()
+        .map_err(|source| Error::Io { action: format!("run {}", script.display()), source })?;
     if !status.success() {
         return Err(Error::Unsupported("tools are missing, see above".to_owned()));
     }

@@ -55,8 +55,7 @@ pub(crate) fn command(config: &StackConfig) -> Result<Command> {
 fn initialise(programs: &Path, folder: &Path, data: &Path) -> Result<()> {
     let partial = folder.join("data.partial");
     if partial.exists() {
-        fs::remove_dir_all(&partial)
-            .map_err(Error::io(format!("remove {}", partial.display())))?;
+        fs::remove_dir_all(&partial).map_err(Error::io(format!("remove {}", partial.display())))?;
     }
     let mut initdb = unprivileged(&programs.join("initdb"), folder);
     initdb.arg("-D").arg(&partial).args(["-U", NAME, "--auth=trust", "--no-sync"]);
@@ -171,8 +170,7 @@ fn until_ready(stream: &mut TcpStream) -> std::result::Result<(), Refusal> {
             return Err(refusal.unwrap_or(Refusal::Io(error)));
         }
         let [kind, length @ ..] = head;
-        let length = usize::try_from(i32::from_be_bytes(length) - 4)
-            .map_err(std::io::Error::other)?;
+        let length = usize::try_from(i32::from_be_bytes(length) - 4).map_err(std::io::Error::other)?;
         let mut body = vec![0; length.min(64 * 1024)];
         stream.read_exact(&mut body)?;
         match kind {

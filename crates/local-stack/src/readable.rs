@@ -34,9 +34,10 @@ pub(crate) fn reachable(wanted: &Path) -> Result<PathBuf> {
 
 /// True when every existing folder above the path lets other users pass.
 fn is_passable(path: &Path) -> bool {
-    path.ancestors().skip(1).filter_map(|folder| fs::metadata(folder).ok()).all(|metadata| {
-        metadata.permissions().mode() & 0o001 != 0
-    })
+    path.ancestors()
+        .skip(1)
+        .filter_map(|folder| fs::metadata(folder).ok())
+        .all(|metadata| metadata.permissions().mode() & 0o001 != 0)
 }
 
 /// Makes `nobody` the owner, under root.

