@@ -1,10 +1,15 @@
-//! Usage of one key in one hour, and how two parts of it become one.
+//! Usage of one key in one hour, and how two parts of it become one. Merging is
+//! associative and commutative, so neither the cuts of batches nor the order of folding
+//! can be seen in a total (invariant 5). It knows of no limits and no periods.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use weir_core::{Hash128, Quantity, TenantId, Timestamp};
+use weir_core::digest::Digest;
+use weir_core::{Hash128, HashKey, Quantity, TenantId, Timestamp};
 
-use crate::meter::MeterKey;
+use crate::measure::{MeasuredValue, Measurement};
+use crate::meter::{Aggregation, MeterKey};
 
 /// What usage is kept by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,4 +72,216 @@ pub enum Aggregate {
         /// Events.
         count: u64,
     },
+}
+
+/// Why two parts of usage cannot become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overflow {
+    /// The total would leave what the stores can keep.
+    #[error("the total would leave the 38 digits that the stores keep")]
+    OutOfRange,
+    /// The parts were aggregated in different ways: a meter's aggregation was changed.
+    #[error("usage aggregated in one way cannot be added to usage aggregated in another")]
+    OtherAggregation,
+}
+
+impl Aggregate {
+    /// The usage of one event. `offset` settles ties of `time` for `latest`; `key` hashes
+    /// the text of `unique`.
+    pub fn of(measurement: &Measurement<'_>, key: &HashKey, time: Timestamp, offset: i64) -> Self {
+        match measurement.value {
+            MeasuredValue::Event => Self::Count { count: 1 },
+            MeasuredValue::Text(text) => {
+                Self::Unique { hashes: BTreeSet::from([unique_hash(key, text)]), count: 1 }
+            }
+            MeasuredValue::Quantity(quantity) => match measurement.meter.aggregation {
+                Aggregation::Max => Self::Max { quantity, count: 1 },
+                Aggregation::Min => Self::Min { quantity, count: 1 },
+                Aggregation::Latest => Self::Latest { time, offset, quantity, count: 1 },
+                Aggregation::Sum | Aggregation::Count | Aggregation::Unique => {
+                    Self::Sum { quantity, count: 1 }
+                }
+            },
+        }
+    }
+
+    /// Whether [`Aggregate::merge`] would succeed.
+    ///
+    /// # Errors
+    /// What it would fail with.
+    pub fn check_merge(&self, other: &Self) -> Result<(), Overflow> {
+        self.count().checked_add(other.count()).ok_or(Overflow::OutOfRange)?;
+        match (self, other) {
+            (Self::Sum { quantity, .. }, Self::Sum { quantity: more, .. }) => {
+                quantity.checked_add(*more).map(|_| ()).ok_or(Overflow::OutOfRange)
+            }
+            (Self::Count { .. }, Self::Count { .. })
+            | (Self::Max { .. }, Self::Max { .. })
+            | (Self::Min { .. }, Self::Min { .. })
+            | (Self::Latest { .. }, Self::Latest { .. })
+            | (Self::Unique { .. }, Self::Unique { .. }) => Ok(()),
+            _ => Err(Overflow::OtherAggregation),
+        }
+    }
+
+    /// Adds the usage of other events.
+    ///
+    /// # Errors
+    /// [`Overflow`]; then nothing has changed.
+    pub fn merge(&mut self, other: Self) -> Result<(), Overflow> {
+        self.check_merge(&other)?;
+        let events = self.count() + other.count();
+        match (&mut *self, other) {
+            (Self::Sum { quantity, .. }, Self::Sum { quantity: more, .. }) => {
+                *quantity = quantity.checked_add(more).ok_or(Overflow::OutOfRange)?;
+            }
+            (Self::Max { quantity, .. }, Self::Max { quantity: more, .. }) => {
+                *quantity = (*quantity).max(more);
+            }
+            (Self::Min { quantity, .. }, Self::Min { quantity: more, .. }) => {
+                *quantity = (*quantity).min(more);
+            }
+            (
+                Self::Latest { time, offset, quantity, .. },
+                Self::Latest { time: t, offset: o, quantity: q, .. },
+            ) => {
+                // Offsets of one partition differ; the quantity only makes the rule total.
+                (*time, *offset, *quantity) = (*time, *offset, *quantity).max((t, o, q));
+            }
+            (Self::Unique { hashes, .. }, Self::Unique { hashes: more, .. }) => hashes.extend(more),
+            _ => {}
+        }
+        *self.count_mut() = events;
+        Ok(())
+    }
+
+    /// The usage as a number: units for `count` and `unique`.
+    pub fn quantity(&self) -> Quantity {
+        let units =
+            |number: u64| i64::try_from(number).map_or(Quantity::from_units(i64::MAX), Quantity::from_units);
+        match self {
+            Self::Count { count } => units(*count),
+            Self::Unique { hashes, .. } => units(u64::try_from(hashes.len()).unwrap_or(u64::MAX)),
+            Self::Sum { quantity, .. }
+            | Self::Max { quantity, .. }
+            | Self::Min { quantity, .. }
+            | Self::Latest { quantity, .. } => *quantity,
+        }
+    }
+
+    /// How many events it is made of.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Count { count }
+            | Self::Sum { count, .. }
+            | Self::Max { count, .. }
+            | Self::Min { count, .. }
+            | Self::Latest { count, .. }
+            | Self::Unique { count, .. } => *count,
+        }
+    }
+
+    /// How it was aggregated.
+    pub fn aggregation(&self) -> Aggregation {
+        match self {
+            Self::Count { .. } => Aggregation::Count,
+            Self::Sum { .. } => Aggregation::Sum,
+            Self::Max { .. } => Aggregation::Max,
+            Self::Min { .. } => Aggregation::Min,
+            Self::Latest { .. } => Aggregation::Latest,
+            Self::Unique { .. } => Aggregation::Unique,
+        }
+    }
+
+    fn count_mut(&mut self) -> &mut u64 {
+        match self {
+            Self::Count { count }
+            | Self::Sum { count, .. }
+            | Self::Max { count, .. }
+            | Self::Min { count, .. }
+            | Self::Latest { count, .. }
+            | Self::Unique { count, .. } => count,
+        }
+    }
+}
+
+/// The hash under which `unique` keeps a value.
+pub fn unique_hash(key: &HashKey, text: &str) -> Hash128 {
+    Digest::new(key, "unique").field(text.as_bytes()).finish()
+}
+
+/// Adds the usage of a later (or earlier) batch to that of another.
+///
+/// # Errors
+/// [`Overflow`] of the first key that overflows; then some keys may have been merged.
+pub fn merge_deltas(
+    into: &mut BTreeMap<UsageKey, Aggregate>,
+    deltas: BTreeMap<UsageKey, Aggregate>,
+) -> Result<(), Overflow> {
+    for (key, delta) in deltas {
+        match into.entry(key) {
+            Entry::Occupied(mut usage) => usage.get_mut().merge(delta)?,
+            Entry::Vacant(place) => {
+                place.insert(delta);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn aggregate(aggregation: Aggregation) -> BoxedStrategy<Aggregate> {
+        let quantity = (-50_i64..50).prop_map(Quantity::from_units);
+        (quantity, 1_u64..9, 0_i64..5, 0_i64..5)
+            .prop_map(move |(quantity, count, time, offset)| match aggregation {
+                Aggregation::Count => Aggregate::Count { count },
+                Aggregation::Sum => Aggregate::Sum { quantity, count },
+                Aggregation::Max => Aggregate::Max { quantity, count },
+                Aggregation::Min => Aggregate::Min { quantity, count },
+                Aggregation::Latest => {
+                    Aggregate::Latest { time: Timestamp::clamped(time), offset, quantity, count }
+                }
+                Aggregation::Unique => Aggregate::Unique {
+                    hashes: (0..count).map(|n| Hash128(u128::from(n * time.unsigned_abs()))).collect(),
+                    count,
+                },
+            })
+            .boxed()
+    }
+
+    fn three() -> impl Strategy<Value = (Aggregate, Aggregate, Aggregate)> {
+        use Aggregation::{Count, Latest, Max, Min, Sum, Unique};
+        prop::sample::select(vec![Count, Sum, Max, Min, Latest, Unique])
+            .prop_flat_map(|a| (aggregate(a), aggregate(a), aggregate(a)))
+    }
+
+    fn merged(mut a: Aggregate, b: &Aggregate) -> Aggregate {
+        a.merge(b.clone()).unwrap();
+        a
+    }
+
+    proptest! {
+        #[test]
+        fn merge_is_associative_and_commutative((a, b, c) in three()) {
+            let left = merged(merged(a.clone(), &b), &c);
+            let right = merged(a.clone(), &merged(b.clone(), &c));
+            prop_assert_eq!(&left, &right);
+            prop_assert_eq!(merged(a.clone(), &b), merged(b, &a));
+        }
+    }
+
+    #[test]
+    fn overflow_changes_nothing() {
+        let most = Quantity::from_nanos(weir_core::quantity::TOTAL_NANOS_MAX).unwrap();
+        let mut total = Aggregate::Sum { quantity: most, count: 3 };
+        let before = total.clone();
+        let one = Aggregate::Sum { quantity: Quantity::from_units(1), count: 1 };
+        assert_eq!(total.merge(one), Err(Overflow::OutOfRange));
+        assert_eq!(total.merge(Aggregate::Count { count: 1 }), Err(Overflow::OtherAggregation));
+        assert_eq!(total, before);
+    }
 }

@@ -5,7 +5,10 @@
 pub mod aggregate;
 pub mod catalogue;
 pub mod event;
+pub mod identity;
+pub mod measure;
 pub mod meter;
 pub mod outcome;
 pub mod quota;
 pub mod record;
+pub mod shard;

@@ -1,4 +1,5 @@
-//! Limits on a meter's usage in a billing period, and the answers that follow from them.
+//! Limits on a meter's usage in a billing period, and the answers that follow from them
+//! (invariant 12). It keeps no totals: a level is handed to it.
 
 use serde::{Deserialize, Serialize};
 use weir_core::{Position, Quantity, Span, TenantId, Timestamp};
@@ -76,4 +77,113 @@ pub struct QuotaLevel {
     pub position: Position,
     /// That record's broker time.
     pub as_of: Timestamp,
+}
+
+/// The highest threshold, in percent of the limit.
+pub const THRESHOLD_PERCENT_MAX: u16 = 1000;
+/// The most limits of one tenant.
+pub const LIMITS_MAX: usize = 256;
+
+/// Why a tenant's limits are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLimits {
+    /// More than can be kept.
+    #[error("{limits} limits, more than {LIMITS_MAX}")]
+    TooMany {
+        /// How many.
+        limits: usize,
+    },
+    /// Two limits on one meter.
+    #[error("meter {meter} has two limits")]
+    DoubledMeter {
+        /// Which meter.
+        meter: MeterKey,
+    },
+    /// A limit of nothing, or less.
+    #[error("the limit on meter {meter} is {limit}, and must be above zero")]
+    NotPositive {
+        /// Which meter.
+        meter: MeterKey,
+        /// The limit.
+        limit: Quantity,
+    },
+    /// Thresholds out of order or out of range.
+    #[error("the thresholds on meter {meter} must rise, within 1 to {THRESHOLD_PERCENT_MAX} percent")]
+    Thresholds {
+        /// Which meter.
+        meter: MeterKey,
+    },
+}
+
+impl LimitSet {
+    /// Whether the limits can come into force.
+    ///
+    /// # Errors
+    /// The first rule that they break.
+    pub fn validate(&self) -> Result<(), InvalidLimits> {
+        if self.limits.len() > LIMITS_MAX {
+            return Err(InvalidLimits::TooMany { limits: self.limits.len() });
+        }
+        for (at, limit) in self.limits.iter().enumerate() {
+            let meter = limit.meter.clone();
+            if self.limits[..at].iter().any(|earlier| earlier.meter == meter) {
+                return Err(InvalidLimits::DoubledMeter { meter });
+            }
+            if limit.limit <= Quantity::ZERO {
+                return Err(InvalidLimits::NotPositive { meter, limit: limit.limit });
+            }
+            let thresholds = &limit.thresholds_percent;
+            let rising = thresholds.windows(2).all(|pair| pair[0] < pair[1]);
+            if !rising || !thresholds.iter().all(|t| (1..=THRESHOLD_PERCENT_MAX).contains(t)) {
+                return Err(InvalidLimits::Thresholds { meter });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a tenant may use more, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaAnswer {
+    /// Whether it may.
+    pub allowed: bool,
+    /// Usage in the billing period.
+    pub used: Quantity,
+    /// The limit; `None` without one.
+    pub limit: Option<Quantity>,
+    /// What is left of the limit, never below zero; `None` without a limit.
+    pub remaining: Option<Quantity>,
+    /// When the period ends; `None` when a new one has begun of which nothing has been seen yet.
+    pub resets_at: Option<Timestamp>,
+    /// How far this answer has seen the journal, in broker time.
+    pub as_of: Timestamp,
+    /// Whether that is longer ago than is tolerated.
+    pub stale: bool,
+}
+
+/// The answer at `now` from the last known level. A level is stale when its `as_of` lies
+/// more than `max_staleness_ms` before `now`; then the limit's `when_stale` decides.
+///
+/// A level is published when something changed, so whoever keeps levels raises `as_of`
+/// as the partition moves on without changing them; otherwise a quiet tenant goes stale.
+pub fn answer(level: &QuotaLevel, now: Timestamp, max_staleness_ms: i64) -> QuotaAnswer {
+    let over = now >= level.period.end;
+    let used = if over { Quantity::ZERO } else { level.used };
+    let stale = now.millis().saturating_sub(level.as_of.millis()) > max_staleness_ms;
+    let allowed = match &level.limit {
+        None => true,
+        Some(limit) if stale => limit.when_stale == WhenStale::Allow,
+        Some(limit) => limit.enforcement == Enforcement::Soft || used < limit.limit,
+    };
+    let limit = level.limit.as_ref().map(|limit| limit.limit);
+    let left = |limit: Quantity| limit.checked_sub(used).unwrap_or(Quantity::ZERO).max(Quantity::ZERO);
+    QuotaAnswer {
+        allowed,
+        used,
+        limit,
+        remaining: limit.map(left),
+        resets_at: (!over).then_some(level.period.end),
+        as_of: level.as_of,
+        stale,
+    }
 }

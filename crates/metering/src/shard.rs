@@ -1,0 +1,277 @@
+//! The shard: everything that is counted in one partition, as a state machine.
+//!
+//! `apply(batch) -> Outcome` takes the records in offset order and returns what must
+//! happen; it does nothing itself. Where batches are cut never matters (invariant 5):
+//! exceptions, accepted events, dead letters, forwards, alerts and limits of two batches
+//! are those of the joined batch one after the other, counts and content sums add up,
+//! deltas merge. Levels alone are the state at the end of a batch: of each tenant and
+//! meter the last one is the same, whatever the cuts.
+//!
+//! `apply` changes the shard. When its outcome can not be committed, the shard is dropped
+//! and built again from the ledger with [`Recovered`] and [`Shard::remember`]. Alerts that
+//! a rebuilt shard raises again have the ids that they had before.
+
+mod agenda;
+mod alarm;
+mod count;
+mod judge;
+mod limits;
+mod series;
+mod tenant;
+mod work;
+
+use weir_core::time::DAY_MS;
+use weir_core::{Generation, HashKey, Partition, Position, Span, TenantId, Timestamp};
+
+use crate::aggregate::Aggregate;
+use crate::catalogue::Catalogue;
+use crate::event::UsageEvent;
+use crate::identity::{EventHashes, Identities};
+use crate::meter::MeterKey;
+use crate::outcome::Outcome;
+use crate::quota::{LimitSet, QuotaLevel};
+use crate::record::{Batch, JournalRecord, RecordBody};
+
+use agenda::Agenda;
+use alarm::HeldLimit;
+use series::SeriesTable;
+use tenant::Tenants;
+use work::{At, Work};
+
+/// How long after its first arrival an id is unique, and how far back events are taken: 35 days.
+pub const WINDOW_MS: i64 = 35 * DAY_MS;
+/// How far ahead of the journal's time events are taken: one hour.
+pub const FUTURE_MS: i64 = weir_core::time::HOUR_MS;
+/// How many series one tenant may have on one meter.
+pub const SERIES_MAX: u32 = 10_000;
+
+/// Which partition a shard counts, and its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// Which partition.
+    pub partition: Partition,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// How far back events are taken, in milliseconds; [`WINDOW_MS`] unless configured.
+    pub window_ms: i64,
+    /// How far ahead events are taken, in milliseconds; [`FUTURE_MS`] unless configured.
+    pub future_ms: i64,
+    /// How many series a tenant may have on a meter; [`SERIES_MAX`] unless configured.
+    pub series_max: u32,
+}
+
+/// What the ledger knows of a partition when it is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The first offset that is not committed.
+    pub next_offset: i64,
+    /// The running maximum of broker time below it.
+    pub broker_time_max: Timestamp,
+    /// The limits in force, one set a tenant.
+    pub limits: Vec<LimitSet>,
+    /// Usage by billing period: all periods that end later than window and future bound ago.
+    pub totals: Vec<PeriodTotal>,
+    /// Every series ever counted: tenant, meter, and dimensions as in a usage key.
+    pub series: Vec<(TenantId, MeterKey, String)>,
+}
+
+/// A tenant's usage of a meter in one billing period, all dimensions together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeriodTotal {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which meter.
+    pub meter: MeterKey,
+    /// Which billing period.
+    pub period: Span,
+    /// The usage.
+    pub aggregate: Aggregate,
+}
+
+/// All that is remembered of one partition.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    key: HashKey,
+    next_offset: i64,
+    broker_time_max: Timestamp,
+    identities: Identities,
+    tenants: Tenants,
+    series: SeriesTable,
+    agenda: Agenda,
+    catalogue_version: Option<i64>,
+}
+
+impl Shard {
+    /// A shard as it stood at `recovered.next_offset`, except for the identities, which
+    /// follow with [`Shard::remember`]. A new partition has the default [`Recovered`].
+    pub fn new(config: ShardConfig, key: HashKey, recovered: Recovered) -> Self {
+        let mut identities = Identities::new(config.window_ms, config.future_ms);
+        identities.advance(recovered.broker_time_max);
+        let mut shard = Self {
+            config,
+            key,
+            next_offset: recovered.next_offset,
+            broker_time_max: recovered.broker_time_max,
+            identities,
+            tenants: Tenants::default(),
+            series: SeriesTable::default(),
+            agenda: Agenda::default(),
+            catalogue_version: None,
+        };
+        for PeriodTotal { tenant, meter, period, aggregate } in recovered.totals {
+            shard.tenants.entry(&tenant).meter_mut(&meter).set_total(period, aggregate);
+        }
+        for (tenant, meter, dimensions) in recovered.series {
+            let state = shard.tenants.entry(&tenant).meter_mut(&meter);
+            state.series.restore(&mut shard.series, &tenant, &meter, &dimensions);
+        }
+        for set in recovered.limits {
+            let state = shard.tenants.entry(&set.tenant);
+            state.revision = Some(set.revision);
+            for limit in set.limits {
+                let meter = limit.meter.clone();
+                state.meter_mut(&meter).held = Some(HeldLimit::new(limit));
+            }
+        }
+        shard
+    }
+
+    /// Recovery: remembers an event that the ledger says was accepted, when the running
+    /// maximum of broker time was `broker_time_max_then` (its own record included). Events
+    /// come in the order of their offsets.
+    pub fn remember(&mut self, event: &UsageEvent, broker_time_max_then: Timestamp) {
+        let hashes = EventHashes::of(&self.key, event, broker_time_max_then);
+        self.identities.remember(&hashes, broker_time_max_then);
+    }
+
+    /// Whether the tenant of some event or limit is not in the catalogue. The shell then
+    /// refreshes the catalogue before it applies the batch.
+    pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
+        batch.records.iter().any(|record| match &record.body {
+            RecordBody::Event { event, .. } => {
+                TenantId::is_valid(&event.tenant) && catalogue.tenant(&event.tenant).is_none()
+            }
+            RecordBody::Limits(set) => catalogue.tenant(set.tenant.as_str()).is_none(),
+            RecordBody::Tick | RecordBody::Unreadable { .. } => false,
+        })
+    }
+
+    /// Applies a batch in offset order and says what must happen.
+    ///
+    /// # Panics
+    /// When the batch is not the next one of this partition, or its offsets do not rise
+    /// within `[from, to)`: to count on would count a position twice or never.
+    pub fn apply(&mut self, batch: &Batch, catalogue: &Catalogue) -> Outcome {
+        assert_eq!(batch.partition, self.config.partition, "a shard was given another partition's batch");
+        assert_eq!(batch.from, self.next_offset, "a shard was given a batch that is not its next one");
+        let mut work = Work::default();
+        self.meet(catalogue, &mut work);
+        for (index, record) in batch.records.iter().enumerate() {
+            let in_order = self.next_offset <= record.offset && record.offset < batch.to;
+            assert!(in_order, "a batch has offset {} out of order", record.offset);
+            self.apply_record(index, record, catalogue, &mut work);
+            self.next_offset = record.offset + 1;
+        }
+        self.next_offset = batch.to;
+        self.finish(batch.records.last(), catalogue, work)
+    }
+
+    /// Where every limited tenant and meter stands, by tenant and meter: for publishing anew
+    /// when a partition was taken. Nothing before the first record.
+    pub fn levels(&self, catalogue: &Catalogue) -> Vec<QuotaLevel> {
+        let position = self.position(self.next_offset - 1);
+        let mut limited: Vec<_> = self.tenants.limited_meters().collect();
+        limited.sort();
+        let level = |(tenant, meter): &(&TenantId, &MeterKey)| {
+            self.level(tenant, meter, catalogue, position, self.broker_time_max)
+        };
+        limited.iter().filter_map(level).collect()
+    }
+
+    /// The first offset that is not applied.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// The running maximum of broker time of what was applied.
+    pub fn broker_time_max(&self) -> Timestamp {
+        self.broker_time_max
+    }
+
+    /// How many event ids are remembered.
+    pub fn remembered_ids(&self) -> usize {
+        self.identities.remembered()
+    }
+
+    /// How many series are known, over all tenants and meters.
+    pub fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The configuration that it was made with.
+    pub fn config(&self) -> &ShardConfig {
+        &self.config
+    }
+
+    fn apply_record<'a>(
+        &mut self,
+        index: usize,
+        record: &'a JournalRecord,
+        catalogue: &'a Catalogue,
+        work: &mut Work<'a>,
+    ) {
+        let at = At { index, position: self.position(record.offset), broker_time: record.broker_time };
+        self.advance(&at, catalogue, work);
+        let judged = match &record.body {
+            RecordBody::Event { event, hops } => self.apply_event(&at, event, *hops, catalogue, work),
+            RecordBody::Limits(set) => Err(self.apply_limits(&at, set, catalogue, work)),
+            RecordBody::Tick => Err(judge::NotCounted::control()),
+            RecordBody::Unreadable { reason, detail } => {
+                Err(judge::NotCounted::rejected(*reason, detail.clone()))
+            }
+        };
+        match judged {
+            Ok(time) => work.accept(&at, time),
+            Err(not_counted) => work.except(&at, not_counted),
+        }
+    }
+
+    /// Time passes: before a record of any kind is judged, the running maximum follows it.
+    fn advance<'a>(&mut self, at: &At, catalogue: &'a Catalogue, work: &mut Work<'a>) {
+        let before = self.broker_time_max;
+        if at.broker_time <= before {
+            return;
+        }
+        self.broker_time_max = at.broker_time;
+        self.identities.advance(at.broker_time);
+        self.pass_bounds(at, before, catalogue, work);
+        if before.millis() / DAY_MS != at.broker_time.millis() / DAY_MS {
+            let kept_ms = self.config.window_ms.saturating_add(self.config.future_ms);
+            self.tenants.forget_totals(at.broker_time.plus_millis(-kept_ms));
+        }
+    }
+
+    fn finish(&mut self, last: Option<&JournalRecord>, catalogue: &Catalogue, mut work: Work<'_>) -> Outcome {
+        let touched = work.take_touched();
+        for (tenant, meter) in &touched {
+            self.tenants.entry(tenant).meter_mut(meter).touched = false;
+        }
+        if let Some(last) = last {
+            let position = self.position(last.offset);
+            let level = |(tenant, meter): &(TenantId, MeterKey)| {
+                self.level(tenant, meter, catalogue, position, last.broker_time)
+            };
+            work.outcome.levels = touched.iter().filter_map(level).collect();
+        }
+        work.outcome.deltas = self.series.take_deltas();
+        work.outcome.broker_time_max = self.broker_time_max;
+        work.outcome
+    }
+
+    fn position(&self, offset: i64) -> Position {
+        Position { generation: self.config.generation, partition: self.config.partition, offset }
+    }
+}

@@ -1,0 +1,70 @@
+//! Limits come into force at their record, so that their order against events is the
+//! journal's (invariant 16). Thresholds are looked at there and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_core::journal::partition_of;
+
+use crate::catalogue::Catalogue;
+use crate::meter::MeterKey;
+use crate::outcome::RejectReason;
+use crate::quota::LimitSet;
+
+use super::Shard;
+use super::alarm::{HeldLimit, Scene, crossings};
+use super::judge::NotCounted;
+use super::work::{At, Work};
+
+impl Shard {
+    /// Takes a tenant's limits. A revision that is not higher than the known one changes
+    /// nothing. Limits that stand in a foreign partition are not sent on: whoever writes
+    /// them knows where they belong, and here they would be held against nothing.
+    pub(super) fn apply_limits(
+        &mut self,
+        at: &At,
+        set: &LimitSet,
+        catalogue: &Catalogue,
+        work: &mut Work<'_>,
+    ) -> NotCounted {
+        let home = partition_of(set.tenant.as_str().as_bytes(), self.config.partitions);
+        if home != self.config.partition {
+            let detail = format!("limits of a tenant that lives in partition {home}");
+            return NotCounted::rejected(RejectReason::Misrouted, detail);
+        }
+        if let Err(error) = set.validate() {
+            return NotCounted::rejected(RejectReason::InvalidEvent, format!("limits: {error}"));
+        }
+        let state = self.tenants.entry(&set.tenant);
+        if state.revision.is_none_or(|known| set.revision > known) {
+            state.revision = Some(set.revision);
+            self.replace_limits(at, set, work);
+            self.schedule(&set.tenant, catalogue);
+            work.outcome.limits.push(set.clone());
+        }
+        NotCounted::control()
+    }
+
+    fn replace_limits(&mut self, at: &At, set: &LimitSet, work: &mut Work<'_>) {
+        let state = self.tenants.entry(&set.tenant);
+        let mut incoming: BTreeMap<MeterKey, HeldLimit> =
+            set.limits.iter().map(|limit| (limit.meter.clone(), HeldLimit::new(limit.clone()))).collect();
+        let held = state.meters.iter().filter(|(_, meter)| meter.held.is_some()).map(|(key, _)| key);
+        let keys: BTreeSet<MeterKey> = held.chain(incoming.keys()).cloned().collect();
+        for key in keys {
+            let meter = state.meter_mut(&key);
+            let after = incoming.remove(&key);
+            if meter.held == after {
+                continue;
+            }
+            for (period, used) in meter.totals().filter(|(period, _)| period.end > self.broker_time_max) {
+                let standing = |held| Some((held, used));
+                let crossed =
+                    crossings(meter.held.as_ref().and_then(standing), after.as_ref().and_then(standing));
+                let scene = Scene { key: &self.key, at, tenant: &set.tenant, meter: &key, period, used };
+                work.outcome.alerts.extend(crossed.map(|crossing| scene.alert(&crossing)));
+            }
+            meter.held = after;
+            work.touch(&mut meter.touched, &set.tenant, &key);
+        }
+    }
+}
