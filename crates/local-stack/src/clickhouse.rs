@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::component::{Component, Kind};
+use crate::component::Component;
 use crate::config::StackConfig;
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 
 /// A user that may only read, as dashboards need one; without a password, as on any local stack.
 const READONLY_USER: &str = "grafana";

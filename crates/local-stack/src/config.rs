@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::component::Kind;
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 
 /// The ports of a stack, all on 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::component::{Component, Kind};
+use crate::component::Component;
 use crate::config::StackConfig;
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::process::{self, Lifetime, POLL_INTERVAL};
 
 /// How long `down` waits before it kills.

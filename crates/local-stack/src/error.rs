@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::component::Kind;
+use crate::kind::Kind;
 
 /// The result of an operation on the local servers.
 pub type Result<T> = std::result::Result<T, Error>;

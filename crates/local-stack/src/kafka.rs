@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::component::{Component, Kind};
+use crate::component::Component;
 use crate::config::StackConfig;
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::process;
 
 /// Any 22 characters of base64 serve; a fixed one lets a stack find its data again.

@@ -21,6 +21,7 @@ mod component;
 mod config;
 pub mod detached;
 mod error;
+mod kind;
 mod process;
 mod readable;
 
@@ -30,7 +31,8 @@ mod postgres;
 
 pub mod setup;
 
-pub use component::{Component, Kind};
+pub use component::Component;
 pub use config::{Ports, StackConfig, repository};
 pub use error::{Error, Result};
+pub use kind::Kind;
 pub use stack::{Stack, scratch, shared_for_tests};

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::component::{Component, Kind};
+use crate::component::Component;
 use crate::config::StackConfig;
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::process;
 use crate::readable::{NOBODY, give_to_nobody, reachable, reachable_programs};
 

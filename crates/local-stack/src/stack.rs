@@ -7,9 +7,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::component::{Component, Kind};
+use crate::component::Component;
 use crate::config::{Ports, StackConfig, components};
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::postgres::make_passable;
 
 /// Names the folders of scratch stacks; the process number follows.

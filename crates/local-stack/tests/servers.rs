@@ -27,6 +27,59 @@ fn clickhouse(stack: &Stack, sql: &str) -> String {
     body.trim().to_owned()
 }
 
+/// A statement to PostgreSQL by hand; the values of its rows.
+fn postgres(stack: &Stack, sql: &str) -> String {
+    let url = stack.postgres_url();
+    let address = url.strip_prefix("postgres://weir@").and_then(|rest| rest.strip_suffix("/weir"));
+    let mut stream = TcpStream::connect(address.expect("the usual URL")).expect("connects");
+    let startup = b"\0\x03\0\0user\0weir\0database\0weir\0\0";
+    let query = [sql.as_bytes(), b"\0"].concat();
+    for (kind, body) in [(&b""[..], &startup[..]), (b"Q", &query), (b"X", b"")] {
+        let length = u32::try_from(body.len() + 4).expect("short").to_be_bytes();
+        stream.write_all(&[kind, &length, body].concat()).expect("sends");
+    }
+    let mut values = String::new();
+    let mut head = [0; 5];
+    while stream.read_exact(&mut head).is_ok() {
+        let [kind, length @ ..] = head;
+        let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).expect("fits") - 4];
+        stream.read_exact(&mut body).expect("a whole message");
+        match kind {
+            b'E' => panic!("{}", String::from_utf8_lossy(&body)),
+            // One column: its number of columns and its length come first.
+            b'D' => values.push_str(&String::from_utf8_lossy(&body[6..])),
+            _ => {}
+        }
+    }
+    values
+}
+
+/// A request to Kafka by hand; the whole answer.
+fn kafka(stack: &Stack, key: u16, version: u16, body: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(stack.kafka_bootstrap()).expect("connects");
+    let head = [&key.to_be_bytes()[..], &version.to_be_bytes(), b"\0\0\0\x01\0\x04test"].concat();
+    let length = u32::try_from(head.len() + body.len()).expect("short").to_be_bytes();
+    stream.write_all(&[&length, &head[..], body].concat()).expect("sends");
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("answers");
+    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).expect("fits")];
+    stream.read_exact(&mut answer).expect("a whole answer");
+    answer
+}
+
+/// CreateTopics v2: one topic `kept` with one partition and one copy, within 10 s.
+fn create_topic(stack: &Stack) {
+    let body = b"\0\0\0\x01\0\x04kept\0\0\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\x27\x10\0";
+    let answer = kafka(stack, 19, 2, body);
+    let (_, result) = answer.split_at(4 + 4 + 4 + 2 + 4);
+    assert_eq!(result[..2], [0, 0], "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Metadata v1 of all topics, as text.
+fn topics(stack: &Stack) -> String {
+    String::from_utf8_lossy(&kafka(stack, 3, 1, &[255; 4])).into_owned()
+}
+
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
@@ -40,6 +93,9 @@ fn each_server_survives_kill_and_restart_with_its_data() {
     let stack = start();
     clickhouse(&stack, "CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a");
     clickhouse(&stack, "INSERT INTO t VALUES (7)");
+    assert_eq!(postgres(&stack, "CREATE TABLE t (a text); INSERT INTO t VALUES ('kept')"), "");
+    create_topic(&stack);
+    assert!(topics(&stack).contains("kept"));
     for component in stack.components() {
         let first = component.pid().expect("it runs");
         component.kill().expect("killed");
@@ -52,6 +108,8 @@ fn each_server_survives_kill_and_restart_with_its_data() {
         assert_ne!(component.pid(), Some(second));
     }
     assert_eq!(clickhouse(&stack, "SELECT a FROM t"), "7");
+    assert_eq!(postgres(&stack, "SELECT a FROM t"), "kept");
+    assert!(topics(&stack).contains("kept"));
     stack.stop().expect("stopped");
 }
 
@@ -131,8 +189,9 @@ fn servers_end_with_the_process_that_started_them() {
     let status = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "helper_that_dies_with_its_stack"])
         .env("LOCAL_STACK_TEST_REPORT", &report)
-        .status()
-        .expect("the helper runs");
+        .output()
+        .expect("the helper runs")
+        .status;
     assert!(!status.success(), "the helper aborts");
     let text = std::fs::read_to_string(report).expect("the helper reported");
     let pids: Vec<u32> =
@@ -144,4 +203,37 @@ fn servers_end_with_the_process_that_started_them() {
             stat.is_empty() || stat.contains(") Z ")
         })
     });
+}
+
+#[test]
+fn servers_of_the_users_own_are_used_and_left_alone() {
+    let stack = start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_local-stack"))
+        .arg("up")
+        .current_dir(folder.path())
+        .env("WEIR_KAFKA__BOOTSTRAP_SERVERS", stack.kafka_bootstrap())
+        .env("WEIR_POSTGRES__URL", stack.postgres_url())
+        .env("WEIR_CLICKHOUSE__URL", stack.clickhouse_url())
+        .output()
+        .expect("local-stack runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches(" yours ").count(), 3, "{text}");
+    assert_eq!(text.matches(" ready ").count(), 3, "{text}");
+}
+
+#[test]
+fn a_server_that_ends_at_once_shows_its_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("clickhouse");
+    std::fs::create_dir(&data).expect("created");
+    std::fs::write(data.join("embedded"), "a file where the data folder should be").expect("written");
+    let ports = Ports::free().expect("ports");
+    let config = StackConfig { state: folder.path().to_owned(), ports, ..StackConfig::defaults() };
+    let error = Stack::start(&config).expect_err("ClickHouse cannot start");
+    let text = error.to_string();
+    assert!(matches!(error, Error::Ended { component: Kind::ClickHouse, .. }), "{text}");
+    assert!(text.contains("data folder"), "{text}");
+    remove_stand_in(&config);
 }

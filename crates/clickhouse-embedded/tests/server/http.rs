@@ -95,7 +95,7 @@ fn queries_take_formats_databases_and_parameters() {
         ("/?param_a=5", "SELECT {a:UInt8} + 1", "6\n"),
         ("/?max_threads=3&query=SELECT+getSetting('max_threads')", "", "3\n"),
         ("/?session_id=x&query_id=y&wait_end_of_query=1", "SELECT 1", "1\n"),
-        ("/", "EXPLAIN SYNTAX SELECT 1", "SELECT 1\n"),
+        ("/", "EXPLAIN SYNTAX SELECT 1", "SELECT 1\nFROM system.one\n"),
     ] {
         let answer = server.http("POST", target, "", body.as_bytes());
         assert_eq!((answer.status, answer.body.as_str()), (200, expected), "{target} {body}");
