@@ -1,5 +1,6 @@
 # Everything a person does with this checkout. `make` alone lists it.
-# One profile (dev) for the demo, the tests and the linters, so that they share one build.
+# One profile (dev) for the demo and the tests, and programs chosen by --bin and not by -p, which
+# would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
 .PHONY: help tools setup build demo up down test lint fmt
@@ -11,20 +12,20 @@ tools:
 	@sh deploy/local/install-tools.sh
 
 setup: tools ## Install missing tools and fetch Kafka, PostgreSQL and ClickHouse (once, 240 MB)
-	cargo build --quiet -p local-stack
-	cargo run --quiet -p local-stack -- setup
+	cargo build --bin local-stack
+	cargo run --quiet --bin local-stack -- setup
 
 build: tools
 	cargo build --workspace --bins
 
 demo: build setup ## Start everything, send usage, show the invoices, stop
-	cargo run --quiet -p weir-demo -- run
+	cargo run --quiet --bin weir-demo -- run
 
 up: build setup ## Start everything in the background and keep it running
-	cargo run --quiet -p weir-demo -- up
+	cargo run --quiet --bin weir-demo -- up
 
 down: ## Stop what `make up` started; data stays
-	cargo run --quiet -p weir-demo -- down
+	cargo run --quiet --bin weir-demo -- down
 
 test: setup build ## Run all tests against real servers
 	cargo test --workspace
