@@ -8,10 +8,8 @@
 
 use weir_core::{Money, Position, Quantity};
 
-use crate::invoice::{
-    Corrected, DocumentType, Invoice, InvoiceError, InvoiceLine, LineKind, UsageOfPeriod, usage_line,
-    usage_of,
-};
+use crate::draft::{UsageOfPeriod, usage_line, usage_of};
+use crate::invoice::{Corrected, DocumentType, Invoice, InvoiceError, InvoiceLine, LineKind};
 use crate::plan::{MeterPrice, PlanVersion};
 use crate::rating::ENGINE_VERSION;
 

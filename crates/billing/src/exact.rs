@@ -2,6 +2,7 @@
 //! 10^-21 of a currency unit (nine decimals of a quantity times twelve of a price), so
 //! that no digit of quantity times price is ever lost. Rounded once, here, to money.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use ruint::aliases::U256;
@@ -115,6 +116,23 @@ impl ExactAmount {
 
     fn new(negative: bool, magnitude: U256) -> Self {
         Self { negative: negative && !magnitude.is_zero(), magnitude }
+    }
+}
+
+impl Ord for ExactAmount {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.negative, other.negative) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => self.magnitude.cmp(&other.magnitude),
+            (true, true) => other.magnitude.cmp(&self.magnitude),
+        }
+    }
+}
+
+impl PartialOrd for ExactAmount {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -17,13 +17,15 @@ pub mod subscription;
 pub mod verify;
 
 mod correction;
+mod draft;
 
 pub use correction::{CorrectionInput, correction};
+pub use draft::{InvoiceInput, UsageOfPeriod, draft, finalize};
 pub use exact::ExactAmount;
-pub use invoice::{Invoice, InvoiceError, InvoiceInput, InvoiceLine, UsageOfPeriod, draft, finalize};
+pub use invoice::{Corrected, DocumentType, Invoice, InvoiceError, InvoiceLine, LineKind};
 pub use legal_entity::LegalEntity;
 pub use name::{LegalEntityKey, MeterName, PlanKey};
-pub use number::InvoiceNumber;
+pub use number::{InvoiceNumber, NumberPrefix};
 pub use plan::{MeterPrice, PlanVersion};
 pub use price::{PriceAmount, PriceModel, Tier};
 pub use rating::{ENGINE_VERSION, Rated, RatingError, TierPart, rate, rate_price};
