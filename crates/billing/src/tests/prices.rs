@@ -138,3 +138,23 @@ fn plans_are_read_back_as_written_whatever_zeros_they_were_given() {
     assert_eq!(plan_of("9.9", "0.1").content_hash().unwrap(), plan.content_hash().unwrap());
     assert_ne!(plan_of("9.9", "0.11").content_hash().unwrap(), plan.content_hash().unwrap());
 }
+
+#[test]
+fn names_and_exact_amounts_are_read_or_refused() {
+    for good in ["a", "api_calls", "gpu-2", &"m".repeat(64)] {
+        assert_eq!(MeterName::new(good).unwrap().as_str(), good);
+    }
+    for bad in ["", "A", "2x", "_a", "a b", "a\0", "é", &"m".repeat(65)] {
+        assert!(MeterName::new(bad).is_err() && PlanKey::new(bad).is_err(), "{bad:?}");
+        assert!(serde_json::from_value::<LegalEntityKey>(bad.into()).is_err(), "{bad:?}");
+    }
+    for (text, expected) in
+        [("-0.00", "0"), ("-1.50", "-1.5"), ("0.000000000000000000001", "0.000000000000000000001")]
+    {
+        assert_eq!(ExactAmount::parse(text).unwrap().to_string(), expected);
+    }
+    let too_long = "9".repeat(79);
+    for bad in ["", "-", "1.", ".5", "+1", "1e3", "0.0000000000000000000001", &too_long] {
+        assert!(ExactAmount::parse(bad).is_err(), "{bad}");
+    }
+}
