@@ -1,1 +1,20 @@
-//! weir-wire.
+//! Every byte layout that outlives a process: usage events as Avro and CloudEvents,
+//! records of the journal, dead letters, what a batch row keeps, alerts, quota levels.
+//! Pure: no IO, no clock, no async. Input from outside never makes it panic; bytes that
+//! cannot be read become a reason and words.
+
+pub mod alert;
+pub mod avro;
+pub mod batch_blob;
+pub mod catalog_file;
+pub mod cloudevents;
+pub mod dead_letter;
+pub mod problem;
+pub mod quota_level;
+pub mod usage_record;
+
+mod avro_datum;
+mod avro_layout;
+mod delta_columns;
+mod json_members;
+mod varint;

@@ -1,0 +1,219 @@
+//! Records of the usage topic, as bytes and headers, into what the shard applies.
+//! Total: any bytes become a record, unreadable ones with a reason and words.
+
+use weir_core::Timestamp;
+use weir_metering::event::UsageEvent;
+use weir_metering::outcome::RejectReason;
+use weir_metering::quota::LimitSet;
+use weir_metering::record::{JournalRecord, RecordBody};
+
+use crate::avro::{
+    Frame, SchemaId, SchemaSet, Unreadable, decode_frame, parse_frame, parse_frame_with_header,
+};
+use crate::cloudevents::{CONTENT_TYPE, CONTENT_TYPE_BATCH, decode_binary, decode_structured};
+use crate::problem::EventProblem;
+
+/// The header with the media type of the value.
+pub const HEADER_CONTENT_TYPE: &str = "content-type";
+/// The header that makes a record a control record, with [`CONTROL_LIMITS`] or [`CONTROL_TICK`].
+pub const HEADER_CONTROL: &str = "weir-control";
+/// The header of a forwarded record: how often it was forwarded, in decimal.
+pub const HEADER_HOP: &str = "weir-hop";
+/// The header with a schema id in Confluent's header form.
+pub const HEADER_SCHEMA_ID: &str = "__value_schema_id";
+/// The header with the W3C trace context; passes through.
+pub const HEADER_TRACEPARENT: &str = "traceparent";
+/// What the attributes of a CloudEvent in binary form begin with.
+pub const ATTRIBUTE_PREFIX: &str = "ce_";
+/// Limits of a tenant: the value is [`encode_limits`]'s.
+pub const CONTROL_LIMITS: &str = "limits";
+/// A tick: the value is empty.
+pub const CONTROL_TICK: &str = "tick";
+/// The value of [`HEADER_HOP`] on a record that was forwarded once.
+pub const HOP_ONCE: &str = "1";
+/// The largest value that is read unless the configuration says otherwise, in bytes.
+pub const RECORD_BYTES_MAX: usize = 1_048_576;
+
+/// A record as the broker gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawRecord<'a> {
+    /// Its key; the partition follows from it, the tenant does not.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub payload: Option<&'a [u8]>,
+    /// Its headers, in order.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Its offset.
+    pub offset: i64,
+    /// The broker's time in milliseconds since 1970; clamped to what stores can keep.
+    pub broker_time_ms: i64,
+}
+
+impl<'a> RawRecord<'a> {
+    /// The last header of a name.
+    fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().rev().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    fn text_header(&self, name: &str) -> Option<&'a str> {
+        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    fn attribute(&self, name: &str) -> Option<&'a str> {
+        let of_name = |header: &str| {
+            header.get(..ATTRIBUTE_PREFIX.len()) == Some(ATTRIBUTE_PREFIX)
+                && header.get(ATTRIBUTE_PREFIX.len()..) == Some(name)
+        };
+        let found = self.headers.iter().rev().find(|(header, _)| of_name(header));
+        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    fn frame(&self) -> Result<Frame<'a>, Unreadable> {
+        let payload = self.payload.unwrap_or_default();
+        let frame = match self.header(HEADER_SCHEMA_ID) {
+            Some(header) => parse_frame_with_header(header, payload),
+            None => parse_frame(payload),
+        };
+        frame.map_err(Unreadable::from)
+    }
+}
+
+/// How a value is written, by its headers and first byte.
+enum Format {
+    Limits,
+    Tick,
+    UnknownControl,
+    Structured,
+    Batch,
+    Binary,
+    Avro,
+    Empty,
+    Zeros,
+    Unknown,
+}
+
+fn format_of(record: &RawRecord<'_>) -> Format {
+    let payload = record.payload.unwrap_or_default();
+    if let Some(control) = record.header(HEADER_CONTROL) {
+        return match control {
+            b"limits" => Format::Limits,
+            b"tick" => Format::Tick,
+            _ => Format::UnknownControl,
+        };
+    }
+    let content_type = record.text_header(HEADER_CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type.split(';').next().unwrap_or_default().trim_end();
+    if essence == CONTENT_TYPE_BATCH {
+        Format::Batch
+    } else if essence == CONTENT_TYPE {
+        Format::Structured
+    } else if record.attribute("specversion").is_some() {
+        Format::Binary
+    } else if payload.is_empty() {
+        Format::Empty
+    } else if record.header(HEADER_SCHEMA_ID).is_some() {
+        Format::Avro
+    } else if payload.iter().all(|byte| *byte == 0) {
+        Format::Zeros
+    } else if payload[0] == 0 {
+        Format::Avro
+    } else {
+        Format::Unknown
+    }
+}
+
+/// The schema that must be inserted before the record can be read, if it is Avro of one
+/// that is not known.
+pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>) -> Option<SchemaId> {
+    match format_of(record) {
+        Format::Avro => record.frame().ok().map(|frame| frame.schema_id).filter(|id| !schemas.contains(*id)),
+        _ => None,
+    }
+}
+
+/// Reads a record. Values longer than `bytes_max` are not looked into.
+pub fn decode_record(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize) -> JournalRecord {
+    let body = decode_body(schemas, record, bytes_max)
+        .unwrap_or_else(|problem| RecordBody::Unreadable { reason: problem.reason, detail: problem.detail });
+    JournalRecord { offset: record.offset, broker_time: Timestamp::clamped(record.broker_time_ms), body }
+}
+
+fn decode_body(
+    schemas: &SchemaSet,
+    record: &RawRecord<'_>,
+    bytes_max: usize,
+) -> Result<RecordBody, EventProblem> {
+    let payload = record.payload.unwrap_or_default();
+    if payload.len() > bytes_max {
+        let detail = format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
+        return Err(EventProblem { reason: RejectReason::Oversized, detail, index: None, id: None });
+    }
+    let event: UsageEvent = match format_of(record) {
+        Format::Tick => return Ok(RecordBody::Tick),
+        Format::Limits => return decode_limits(payload).map(RecordBody::Limits),
+        Format::Structured => decode_structured(payload)?,
+        Format::Binary => {
+            let content_type = record.text_header(HEADER_CONTENT_TYPE);
+            decode_binary(|name| record.attribute(name), content_type, payload)?
+        }
+        Format::Avro => record.frame().and_then(|frame| decode_frame(schemas, frame))?,
+        Format::UnknownControl => {
+            return Err(EventProblem::malformed("the header weir-control holds neither limits nor tick"));
+        }
+        Format::Batch => {
+            return Err(EventProblem::malformed("a batch of CloudEvents; send one event a record"));
+        }
+        Format::Empty => return Err(EventProblem::malformed("the value is empty")),
+        Format::Zeros => {
+            return Err(EventProblem::malformed(format!("the value is {} zero bytes", payload.len())));
+        }
+        Format::Unknown => {
+            return Err(EventProblem::malformed(
+                "no known format: send Avro in Confluent's framing, a CloudEvent with the header content-type \
+                 application/cloudevents+json, or one in binary form with ce_ headers",
+            ));
+        }
+    };
+    Ok(RecordBody::Event { event, hops: hops_of(record) })
+}
+
+/// How often a record was forwarded. A header that cannot be read counts as once, so
+/// that no record travels for ever.
+fn hops_of(record: &RawRecord<'_>) -> u8 {
+    match record.header(HEADER_HOP) {
+        None => 0,
+        Some(value) => std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(1),
+    }
+}
+
+/// Writes the value of a limits record.
+pub fn encode_limits(limits: &LimitSet) -> Vec<u8> {
+    serde_json::json!(limits).to_string().into_bytes()
+}
+
+fn decode_limits(payload: &[u8]) -> Result<LimitSet, EventProblem> {
+    let limits: LimitSet = serde_json::from_slice(payload)
+        .map_err(|error| EventProblem::malformed(format!("not a set of limits: {error}")))?;
+    for (at, limit) in limits.limits.iter().enumerate() {
+        if limits.limits[..at].iter().any(|other| other.meter == limit.meter) {
+            return Err(EventProblem::invalid(format!("two limits for the meter {}", limit.meter)));
+        }
+        let percents = &limit.thresholds_percent;
+        if !percents.is_sorted_by(|a, b| a < b) || !percents.iter().all(|p| (1..=1_000).contains(p)) {
+            return Err(EventProblem::invalid(format!(
+                "the thresholds of {} must rise, from 1 to 1000 percent",
+                limit.meter
+            )));
+        }
+        if limit.limit.is_negative() {
+            return Err(EventProblem::invalid(format!("the limit of {} is below zero", limit.meter)));
+        }
+    }
+    Ok(limits)
+}
+
+impl From<Unreadable> for EventProblem {
+    fn from(unreadable: Unreadable) -> Self {
+        Self { reason: unreadable.reason, detail: unreadable.detail, index: None, id: None }
+    }
+}
