@@ -65,7 +65,8 @@ pub struct LimitSet {
 pub struct QuotaLevel {
     /// Whose usage.
     pub tenant: TenantId,
-    /// The limit it is held against; `None` when the limit was taken away.
+    /// The limit it is held against; `None` when the limit was taken away, and the rest no
+    /// longer matters.
     pub limit: Option<Limit>,
     /// Which meter.
     pub meter: MeterKey,

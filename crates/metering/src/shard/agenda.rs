@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::{Position, TenantId, Timestamp};
+use weir_core::{Position, Quantity, TenantId, Timestamp};
 
 use crate::catalogue::Catalogue;
 use crate::meter::MeterKey;
@@ -93,7 +93,8 @@ impl Shard {
     }
 
     /// Where a tenant stands on a meter in the last period that has begun; `None` when none
-    /// has, or the tenant is not in the catalogue.
+    /// has, or the tenant is not in the catalogue. When that period is over and no next one
+    /// is stored, usage is none, as an answer would have it.
     pub(super) fn level(
         &self,
         tenant: &TenantId,
@@ -105,7 +106,9 @@ impl Shard {
         let period = catalogue.tenant(tenant.as_str())?.last_begun(self.broker_time_max)?;
         let state = self.tenants.get(tenant).and_then(|state| state.meter(meter))?;
         let limit = state.held.as_ref().map(|held| held.limit.clone());
-        let (tenant, meter, used) = (tenant.clone(), meter.clone(), state.used(period));
+        let over = period.end <= self.broker_time_max;
+        let used = if over { Quantity::ZERO } else { state.used(period) };
+        let (tenant, meter) = (tenant.clone(), meter.clone());
         Some(QuotaLevel { tenant, limit, meter, period, used, position, as_of })
     }
 }

@@ -1,0 +1,57 @@
+//! Where batches are cut never matters: `apply(a ++ b)` equals `apply(a)` and then `apply(b)`.
+
+mod support;
+
+use proptest::prelude::*;
+use support::streams::journal;
+use weir_core::Timestamp;
+use weir_metering::quota::QuotaLevel;
+
+/// The levels that hold, but for how far they have seen: a longer batch has seen further
+/// without a change. A level without a limit only takes an earlier one away.
+fn standing(levels: Vec<QuotaLevel>) -> Vec<QuotaLevel> {
+    let mut levels: Vec<_> = levels.into_iter().filter(|level| level.limit.is_some()).collect();
+    for level in &mut levels {
+        level.position.offset = 0;
+        level.as_of = Timestamp::EPOCH;
+    }
+    levels
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn cuts_never_matter(
+        records in journal(160),
+        cuts in prop::collection::vec(0_usize..160, 0..12),
+    ) {
+        let catalogue = support::catalogue();
+        let (mut one, mut other) = (support::shard(), support::shard());
+        let mut whole = support::apply_all(&mut one, &support::cut(&records, vec![]), &catalogue);
+        let mut parts = support::apply_all(&mut other, &support::cut(&records, cuts), &catalogue);
+
+        let take = |levels: &mut Vec<QuotaLevel>| standing(std::mem::take(levels));
+        prop_assert_eq!(take(&mut whole.levels), take(&mut parts.levels));
+        prop_assert_eq!(&whole, &parts);
+        prop_assert_eq!(one.levels(&catalogue), other.levels(&catalogue));
+        prop_assert_eq!(one.remembered_ids(), other.remembered_ids());
+        prop_assert_eq!(one.series(), other.series());
+
+        let counts = whole.counts;
+        let ends = counts.accepted + counts.duplicate + counts.rejected + counts.forwarded + counts.control;
+        prop_assert_eq!(counts.read, ends);
+        prop_assert_eq!(usize::try_from(counts.read).unwrap(), records.len());
+        prop_assert_eq!(whole.accepted.len() + whole.exceptions.len(), records.len());
+    }
+
+    #[test]
+    fn one_batch_a_record_is_no_exception(records in journal(60)) {
+        let catalogue = support::catalogue();
+        let every = (0..records.len()).collect();
+        let whole = support::apply_all(&mut support::shard(), &support::cut(&records, vec![]), &catalogue);
+        let parts = support::apply_all(&mut support::shard(), &support::cut(&records, every), &catalogue);
+        prop_assert_eq!(whole.alerts, parts.alerts);
+        prop_assert_eq!(whole.deltas, parts.deltas);
+    }
+}
