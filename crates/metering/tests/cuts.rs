@@ -2,9 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use support::streams::journal;
 use weir_core::Timestamp;
+use weir_metering::outcome::AlertKind;
 use weir_metering::quota::QuotaLevel;
 
 /// The levels that hold, but for how far they have seen: a longer batch has seen further
@@ -54,4 +59,32 @@ proptest! {
         prop_assert_eq!(whole.alerts, parts.alerts);
         prop_assert_eq!(whole.deltas, parts.deltas);
     }
+}
+
+/// The properties would hold of journals in which nothing happens, so look that it does.
+#[test]
+fn the_random_journals_hold_everything() {
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeSet::new();
+    for _ in 0..100 {
+        let records = journal(160).new_tree(&mut runner).unwrap().current();
+        let outcome =
+            support::apply_all(&mut support::shard(), &support::cut(&records, vec![]), &support::catalogue());
+        seen.extend(outcome.exceptions.iter().map(|exception| format!("{:?}", exception.verdict)));
+        seen.extend(outcome.deltas.values().map(|delta| format!("{:?}", delta.aggregation())));
+        seen.extend(outcome.alerts.iter().map(|alert| match &alert.kind {
+            AlertKind::Quota { direction, meter, .. } => format!("{direction:?} {meter}"),
+            AlertKind::Conflict { .. } => "conflict alert".to_owned(),
+            AlertKind::SeriesBound { .. } => "series bound".to_owned(),
+        }));
+        seen.extend(outcome.levels.iter().map(|level| format!("limited: {}", level.limit.is_some())));
+    }
+    let expected = "Rejected(Malformed), Rejected(InvalidEvent), Rejected(InvalidValue), \
+        Rejected(UnknownTenant), Rejected(TooLate), Rejected(InFuture), Rejected(Misrouted), Duplicate, \
+        Conflict, Forwarded, Control, Count, Sum, Max, Min, Latest, Unique, Reached calls, Reached bytes, \
+        Reached peak, Reached floor, Reached seats, Reached users, Resolved calls, Resolved bytes, \
+        Resolved peak, Resolved floor, Resolved seats, Resolved users, conflict alert, series bound, \
+        limited: true, limited: false";
+    let missing: Vec<_> = expected.split(", ").filter(|what| !seen.contains(*what)).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
 }

@@ -113,3 +113,27 @@ impl Scene<'_> {
         Alert { id: digest.finish(), tenant: self.tenant.clone(), position, at: self.at.broker_time, kind }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weir_core::quantity::TOTAL_NANOS_MAX;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn marks_are_exact(limit in 1_i128..100_000, percent in 1_u16..=1000, used in 0_i128..1_000_000) {
+            let least = least_nanos(Quantity::from_nanos(limit).unwrap(), percent).unwrap();
+            prop_assert_eq!(used >= least, used * 100 >= limit * i128::from(percent));
+        }
+    }
+
+    #[test]
+    fn the_largest_limit_is_reached_at_a_hundred_percent_and_never_past_it() {
+        let limit = Quantity::from_nanos(TOTAL_NANOS_MAX).unwrap();
+        assert_eq!(least_nanos(limit, 100), Some(TOTAL_NANOS_MAX));
+        assert!(least_nanos(limit, 101).is_some_and(|least| least > TOTAL_NANOS_MAX));
+        assert_eq!(least_nanos(limit, 1000), None);
+    }
+}
