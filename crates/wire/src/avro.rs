@@ -149,7 +149,9 @@ pub enum FrameError {
     )]
     TooShort(usize),
     /// The first byte is not 0.
-    #[error("the first byte is {0} where Confluent's framing has 0; use the serializer of a schema registry client")]
+    #[error(
+        "the first byte is {0} where Confluent's framing has 0; use the serializer of a schema registry client"
+    )]
     Magic(u8),
     /// A header that holds neither an id nor a GUID.
     #[error("the header __value_schema_id must hold byte 0 and an id, or byte 1 and a GUID")]

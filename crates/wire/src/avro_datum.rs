@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use serde::de::{
-    Deserialize, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 
 /// The fields of a usage event as they were written. `None` where the writer has no such field.
 #[derive(Debug, Default)]
@@ -100,7 +98,9 @@ impl Scalar {
         match self {
             Self::Null => Ok(None),
             Self::Text(text) => Ok(Some(text)),
-            Self::Long(_) | Self::Boolean(_) => Err(E::custom("an attribute is a number where text is meant")),
+            Self::Long(_) | Self::Boolean(_) => {
+                Err(E::custom("an attribute is a number where text is meant"))
+            }
         }
     }
 
@@ -185,8 +185,8 @@ impl<'de> Deserialize<'de> for DataMap {
     }
 }
 
-/// A field that this version does not know. serde's `IgnoredAny` will not do: it takes
-/// an enum's symbol for a variant with content, and apache-avro refuses that.
+/// A field that this version does not know. serde's `IgnoredAny` will not do: it ignores
+/// names and takes an enum's symbol for a variant with content; apache-avro refuses both.
 struct Skipped;
 
 impl<'de> Deserialize<'de> for Skipped {
@@ -226,11 +226,11 @@ impl<'de> Visitor<'de> for SkipVisitor {
         Ok(Skipped)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Skipped, A::Error> {
-        while entries.next_entry::<IgnoredAny, Skipped>()?.is_some() {}
+        while entries.next_entry::<FieldName, Skipped>()?.is_some() {}
         Ok(Skipped)
     }
     fn visit_enum<A: EnumAccess<'de>>(self, symbol: A) -> Result<Skipped, A::Error> {
-        let (_, rest) = symbol.variant::<IgnoredAny>()?;
+        let (_, rest) = symbol.variant::<FieldName>()?;
         rest.unit_variant().map(|()| Skipped)
     }
 }

@@ -111,7 +111,7 @@ pub fn decode_exceptions(from: i64, bytes: &[u8]) -> Result<Vec<Exception>, Corr
 pub fn encode_deltas(deltas: &BTreeMap<UsageKey, Aggregate>) -> Vec<u8> {
     let mut out = vec![VERSION];
     let entries: Vec<_> = deltas.iter().collect();
-    for section in sections(&entries) {
+    for section in sections(&entries, SECTION_BYTES_AIM) {
         let columns = delta_columns::write(section);
         // Compressing fails only if zstd cannot allocate; then the columns are kept as they are.
         match zstd::bulk::compress(&columns, ZSTD_LEVEL) {
@@ -153,12 +153,12 @@ pub fn decode_deltas(bytes: &[u8]) -> Result<BTreeMap<UsageKey, Aggregate>, Corr
 type Entry<'a> = (&'a UsageKey, &'a Aggregate);
 
 /// Cuts the entries so that each part's columns stay near the aim.
-fn sections<'e, 'a>(mut entries: &'e [Entry<'a>]) -> Vec<&'e [Entry<'a>]> {
+fn sections<'e, 'a>(mut entries: &'e [Entry<'a>], bytes_aim: usize) -> Vec<&'e [Entry<'a>]> {
     let mut parts = Vec::new();
     while !entries.is_empty() {
         let mut bytes = 0;
         let fitting = entries.iter().take_while(|entry| {
-            let fits = bytes < SECTION_BYTES_AIM;
+            let fits = bytes < bytes_aim;
             bytes += delta_columns::bytes_about(entry);
             fits
         });
@@ -170,10 +170,9 @@ fn sections<'e, 'a>(mut entries: &'e [Entry<'a>]) -> Vec<&'e [Entry<'a>]> {
 }
 
 fn decompress(body: &[u8]) -> Result<Vec<u8>, CorruptBlob> {
-    let size = zstd::bulk::Decompressor::upper_bound(body).ok_or(CorruptBlob::Unreadable)?;
-    if size > SECTION_BYTES_MAX {
-        return Err(CorruptBlob::Unreadable);
-    }
+    let size = zstd::zstd_safe::get_frame_content_size(body).ok().flatten();
+    let size = size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= SECTION_BYTES_MAX);
+    let size = size.ok_or(CorruptBlob::Unreadable)?;
     zstd::bulk::decompress(body, size).map_err(|_| CorruptBlob::Unreadable)
 }
 
@@ -188,7 +187,8 @@ fn unseal(bytes: &[u8]) -> Result<Reader<'_>, CorruptBlob> {
     if *version != VERSION {
         return Err(CorruptBlob::UnknownVersion(*version));
     }
-    let end = bytes.len().checked_sub(CHECKSUM_BYTES).filter(|end| *end > 0).ok_or(CorruptBlob::Unreadable)?;
+    let end =
+        bytes.len().checked_sub(CHECKSUM_BYTES).filter(|end| *end > 0).ok_or(CorruptBlob::Unreadable)?;
     let (body, found) = bytes.split_at(end);
     if checksum(body) != found {
         return Err(CorruptBlob::Checksum);
@@ -248,4 +248,50 @@ fn verdict_of(number: u8) -> Option<Verdict> {
         _ => return None,
     };
     Some(Verdict::Rejected(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::{TenantId, Timestamp};
+    use weir_metering::meter::MeterKey;
+
+    #[test]
+    fn sections_hold_every_entry_once_and_at_least_one_each() {
+        let key = |hour: i64| UsageKey {
+            tenant: TenantId::new("acme").unwrap(),
+            meter: MeterKey::new("calls").unwrap(),
+            hour: Timestamp::clamped(hour),
+            dimensions: "{}".to_owned(),
+        };
+        let keys: Vec<_> = (0..10).map(key).collect();
+        let aggregate = Aggregate::Count { count: 1 };
+        let entries: Vec<_> = keys.iter().map(|key| (key, &aggregate)).collect();
+        for (bytes_aim, lengths) in
+            [(1, vec![1; 10]), (100, vec![2; 5]), (250, vec![4, 4, 2]), (10_000, vec![10])]
+        {
+            let parts = sections(&entries, bytes_aim);
+            assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), lengths);
+            assert_eq!(parts.concat(), entries);
+        }
+    }
+
+    /// A blob of any section cut decodes to the same, so the aim may change without a new version.
+    #[test]
+    fn two_sections_become_one_map() {
+        let mut out = vec![VERSION];
+        let aggregate = Aggregate::Count { count: 1 };
+        let keys = ["a", "b"].map(|tenant| UsageKey {
+            tenant: TenantId::new(tenant).unwrap(),
+            meter: MeterKey::new("calls").unwrap(),
+            hour: Timestamp::EPOCH,
+            dimensions: "{}".to_owned(),
+        });
+        for key in &keys {
+            out.push(0);
+            put_bytes(&mut out, &delta_columns::write(&[(key, &aggregate)]));
+        }
+        let expected = keys.map(|key| (key, aggregate.clone())).into();
+        assert_eq!(decode_deltas(&seal(out)), Ok(expected));
+    }
 }

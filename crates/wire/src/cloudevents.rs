@@ -35,9 +35,8 @@ pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Result<UsageEvent, EventProblem>
 
 /// Reads one structured event: a JSON object with the attributes and `data`.
 pub fn decode_structured(bytes: &[u8]) -> Result<UsageEvent, EventProblem> {
-    let members: Members<'_> = serde_json::from_slice(bytes).map_err(|error| {
-        EventProblem::malformed(format!("not a CloudEvent as a JSON object: {error}"))
-    })?;
+    let members: Members<'_> = serde_json::from_slice(bytes)
+        .map_err(|error| EventProblem::malformed(format!("not a CloudEvent as a JSON object: {error}")))?;
     let envelope = Envelope::read(&members)?;
     let named = |name| {
         envelope.raw(name).map(|raw| {
@@ -126,8 +125,17 @@ struct Envelope<'a>([(&'static str, Option<&'a RawValue>); 9]);
 
 impl<'a> Envelope<'a> {
     fn read(members: &Members<'a>) -> Result<Self, EventProblem> {
-        let names =
-            ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data", "data_base64"];
+        let names = [
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "datacontenttype",
+            "data",
+            "data_base64",
+        ];
         let mut found = names.map(|name| (name, None));
         for (name, raw) in &members.0 {
             if let Some((known, slot)) = found.iter_mut().find(|(known, _)| known == name)
@@ -147,7 +155,9 @@ impl<'a> Envelope<'a> {
 
     fn data(&self) -> Result<Vec<(String, String)>, EventProblem> {
         match (self.raw("data"), self.raw("data_base64")) {
-            (Some(_), Some(_)) => Err(EventProblem::invalid("data and data_base64 are both given; send data alone")),
+            (Some(_), Some(_)) => {
+                Err(EventProblem::invalid("data and data_base64 are both given; send data alone"))
+            }
             (Some(data), None) => object_of(data.get().as_bytes()),
             (None, Some(encoded)) => {
                 let content_type = self.raw("datacontenttype").and_then(string_of);
@@ -158,7 +168,9 @@ impl<'a> Envelope<'a> {
                 }
                 let decoded = string_of(encoded)
                     .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
-                    .ok_or_else(|| EventProblem::invalid("data_base64 is not Base64; send data as a JSON object"))?;
+                    .ok_or_else(|| {
+                        EventProblem::invalid("data_base64 is not Base64; send data as a JSON object")
+                    })?;
                 object_of(&decoded)
             }
             (None, None) => Ok(Vec::new()),

@@ -32,7 +32,9 @@ impl<'a> Deserialize<'a> for Members<'a> {
                 let mut members = Vec::new();
                 while let Some((Name(name), value)) = map.next_entry::<Name<'a>, &'a RawValue>()? {
                     if members.len() == MEMBERS_MAX {
-                        return Err(A::Error::custom(format_args!("an object has more than {MEMBERS_MAX} members")));
+                        return Err(A::Error::custom(format_args!(
+                            "an object has more than {MEMBERS_MAX} members"
+                        )));
                     }
                     members.push((name, value));
                 }
@@ -72,7 +74,9 @@ pub(crate) fn data_of(members: &Members<'_>) -> Result<Vec<(String, String)>, Ev
 }
 
 /// Sorts entries by name, refuses doubled names and too many, leaves nulls out.
-pub(crate) fn sorted(mut entries: Vec<(String, Option<String>)>) -> Result<Vec<(String, String)>, EventProblem> {
+pub(crate) fn sorted(
+    mut entries: Vec<(String, Option<String>)>,
+) -> Result<Vec<(String, String)>, EventProblem> {
     if entries.len() > DATA_ENTRIES_MAX {
         return Err(EventProblem::invalid(format!(
             "data has {} entries, more than {DATA_ENTRIES_MAX}; send only what meters read",
@@ -98,7 +102,9 @@ fn text_of(name: &str, raw: &RawValue) -> Result<Option<String>, EventProblem> {
         }),
         Some(b'{' | b'[') => compact(text).map(Some).ok_or_else(|| {
             let shown = shown(name);
-            EventProblem::invalid(format!("data.{shown} nests deeper than {DEPTH_MAX}; send only what meters read"))
+            EventProblem::invalid(format!(
+                "data.{shown} nests deeper than {DEPTH_MAX}; send only what meters read"
+            ))
         }),
         _ => Ok(Some(text.to_owned())),
     }

@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn a_foreign_key_and_bad_bytes_are_refused() {
-        assert!(matches!(decode(b"acme/calls", &encode(&level(1, 2, true))), Err(UnreadableLevel::Key { .. })));
+        assert!(matches!(
+            decode(b"acme/calls", &encode(&level(1, 2, true))),
+            Err(UnreadableLevel::Key { .. })
+        ));
         assert!(matches!(decode(b"acme/bandwidth", b""), Err(UnreadableLevel::Value(_))));
     }
 

@@ -52,7 +52,11 @@ pub struct RawRecord<'a> {
 impl<'a> RawRecord<'a> {
     /// The last header of a name.
     fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.iter().rev().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        self.headers
+            .iter()
+            .rev()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
     }
 
     fn text_header(&self, name: &str) -> Option<&'a str> {
@@ -101,11 +105,11 @@ fn format_of(record: &RawRecord<'_>) -> Format {
             _ => Format::UnknownControl,
         };
     }
-    let content_type = record.text_header(HEADER_CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
-    let essence = content_type.split(';').next().unwrap_or_default().trim_end();
-    if essence == CONTENT_TYPE_BATCH {
+    let content_type = record.text_header(HEADER_CONTENT_TYPE).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(CONTENT_TYPE_BATCH) {
         Format::Batch
-    } else if essence == CONTENT_TYPE {
+    } else if essence.eq_ignore_ascii_case(CONTENT_TYPE) {
         Format::Structured
     } else if record.attribute("specversion").is_some() {
         Format::Binary
@@ -145,7 +149,8 @@ fn decode_body(
 ) -> Result<RecordBody, EventProblem> {
     let payload = record.payload.unwrap_or_default();
     if payload.len() > bytes_max {
-        let detail = format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
+        let detail =
+            format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
         return Err(EventProblem { reason: RejectReason::Oversized, detail, index: None, id: None });
     }
     let event: UsageEvent = match format_of(record) {
@@ -194,21 +199,7 @@ pub fn encode_limits(limits: &LimitSet) -> Vec<u8> {
 fn decode_limits(payload: &[u8]) -> Result<LimitSet, EventProblem> {
     let limits: LimitSet = serde_json::from_slice(payload)
         .map_err(|error| EventProblem::malformed(format!("not a set of limits: {error}")))?;
-    for (at, limit) in limits.limits.iter().enumerate() {
-        if limits.limits[..at].iter().any(|other| other.meter == limit.meter) {
-            return Err(EventProblem::invalid(format!("two limits for the meter {}", limit.meter)));
-        }
-        let percents = &limit.thresholds_percent;
-        if !percents.is_sorted_by(|a, b| a < b) || !percents.iter().all(|p| (1..=1_000).contains(p)) {
-            return Err(EventProblem::invalid(format!(
-                "the thresholds of {} must rise, from 1 to 1000 percent",
-                limit.meter
-            )));
-        }
-        if limit.limit.is_negative() {
-            return Err(EventProblem::invalid(format!("the limit of {} is below zero", limit.meter)));
-        }
-    }
+    limits.validate().map_err(|error| EventProblem::invalid(error.to_string()))?;
     Ok(limits)
 }
 

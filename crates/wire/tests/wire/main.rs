@@ -1,0 +1,9 @@
+//! What the layouts promise, tried from outside: what is written comes back, what older
+//! and newer writers wrote is read, and no bytes at all cause a panic.
+
+mod avro;
+mod batch_blob;
+mod cloudevents;
+mod events;
+mod schema_evolution;
+mod usage_record;

@@ -1,0 +1,222 @@
+//! Records of the usage topic: how headers choose the format, what bad input becomes,
+//! and that nothing at all makes decoding panic.
+
+use proptest::prelude::*;
+use weir_core::{Quantity, TenantId, Timestamp};
+use weir_metering::meter::MeterKey;
+use weir_metering::outcome::RejectReason;
+use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
+use weir_metering::record::RecordBody;
+use weir_wire::avro::{SchemaId, SchemaSet, encode_event};
+use weir_wire::cloudevents::encode_structured;
+use weir_wire::usage_record::{RECORD_BYTES_MAX, RawRecord, decode_record, encode_limits, needed_schema};
+
+use crate::events::sample;
+
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+const STRUCTURED: Headers<'static> = &[("content-type", b"application/cloudevents+json; charset=UTF-8")];
+const BINARY: Headers<'static> = &[
+    ("ce_specversion", b"1.0"),
+    ("ce_id", b"e-1"),
+    ("ce_source", b"//gateway.eu"),
+    ("ce_type", b"api.request"),
+    ("ce_subject", b"acme"),
+    ("ce_time", b"2026-11-24T08:00:00.123Z"),
+    ("content-type", b"application/json"),
+];
+
+fn record<'a>(headers: Headers<'a>, payload: &'a [u8]) -> RawRecord<'a> {
+    RawRecord { key: Some(b"acme"), payload: Some(payload), headers, offset: 7, broker_time_ms: 1_000 }
+}
+
+fn body(headers: Headers<'_>, payload: &[u8]) -> RecordBody {
+    let decoded = decode_record(&SchemaSet::shipped(), &record(headers, payload), RECORD_BYTES_MAX);
+    assert_eq!((decoded.offset, decoded.broker_time), (7, Timestamp::clamped(1_000)));
+    decoded.body
+}
+
+fn check_unreadable(headers: Headers<'_>, payload: &[u8], expected: RejectReason, words: &str) {
+    match body(headers, payload) {
+        RecordBody::Unreadable { reason, detail } => {
+            assert!(reason == expected && detail.contains(words), "{reason:?}: {detail}");
+        }
+        other => panic!("read as {other:?}"),
+    }
+}
+
+fn limits() -> LimitSet {
+    let limit = |meter: &str| Limit {
+        meter: MeterKey::new(meter).unwrap(),
+        limit: Quantity::parse("1000.5").unwrap(),
+        enforcement: Enforcement::Hard,
+        thresholds_percent: vec![50, 100],
+        when_stale: WhenStale::Deny,
+    };
+    LimitSet {
+        tenant: TenantId::new("acme").unwrap(),
+        revision: 3,
+        limits: vec![limit("bandwidth"), limit("calls")],
+    }
+}
+
+#[test]
+fn headers_choose_the_format() {
+    let event = RecordBody::Event { event: sample(), hops: 0 };
+    let avro = encode_event(&sample());
+    assert_eq!(body(STRUCTURED, &encode_structured(&sample())), event);
+    assert_eq!(body(BINARY, br#"{"bytes":0.25,"region":"eu"}"#), event);
+    assert_eq!(body(&[], &avro), event);
+    assert_eq!(body(&[("traceparent", b"00-x")], &avro), event);
+    assert_eq!(body(&[("__value_schema_id", &[0, 0, 0, 0, 2])], &avro[5..]), event);
+    assert_eq!(body(&[("weir-control", b"tick")], b""), RecordBody::Tick);
+    assert_eq!(body(&[("weir-control", b"limits")], &encode_limits(&limits())), RecordBody::Limits(limits()));
+}
+
+#[test]
+fn a_record_without_value_or_headers_is_empty() {
+    let record = RawRecord { key: None, payload: None, headers: &[], offset: 1, broker_time_ms: -5 };
+    let decoded = decode_record(&SchemaSet::shipped(), &record, RECORD_BYTES_MAX);
+    assert_eq!(decoded.broker_time, Timestamp::EPOCH);
+    assert!(matches!(decoded.body, RecordBody::Unreadable { reason: RejectReason::Malformed, .. }));
+    let tick = RawRecord { headers: &[("weir-control", b"tick")], ..record };
+    assert_eq!(decode_record(&SchemaSet::shipped(), &tick, RECORD_BYTES_MAX).body, RecordBody::Tick);
+}
+
+#[test]
+fn hops_are_counted() {
+    let avro = encode_event(&sample());
+    for (value, hops) in [(&b"0"[..], 0), (b"1", 1), (b"2", 2), (b"", 1), (b"999", 1), (b"\xff", 1)] {
+        assert_eq!(body(&[("weir-hop", value)], &avro), RecordBody::Event { event: sample(), hops });
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let avro = encode_event(&sample());
+    let unknown = [&[0, 0, 0, 0, 77], &avro[5..]].concat();
+    let huge = vec![0; 10 * 1_048_576];
+    use RejectReason::{InvalidEvent, Malformed, Oversized, UnknownSchema};
+    check_unreadable(&[], b"", Malformed, "empty");
+    check_unreadable(&[], &[0; 4_096], Malformed, "4096 zero bytes");
+    check_unreadable(&[], &huge, Oversized, "10485760 bytes, more than the 1048576");
+    check_unreadable(STRUCTURED, &huge, Oversized, "10485760 bytes");
+    check_unreadable(&[("weir-control", b"limits")], &huge, Oversized, "10485760 bytes");
+    check_unreadable(&[], &avro[..avro.len() - 1], Malformed, "schema 2");
+    check_unreadable(&[], &[&avro[..], b"x"].concat(), Malformed, "1 bytes are left over");
+    check_unreadable(&[], &unknown, UnknownSchema, "no schema is known for id 77");
+    check_unreadable(&[], b"{\"id\":1}", Malformed, "no known format");
+    check_unreadable(STRUCTURED, b"", Malformed, "not a CloudEvent");
+    check_unreadable(STRUCTURED, b"{}", InvalidEvent, "specversion is missing");
+    check_unreadable(&BINARY[..4], b"{}", InvalidEvent, "subject is missing");
+    check_unreadable(BINARY, b"12", InvalidEvent, "data must be a JSON object");
+    let batch: Headers<'_> = &[("content-type", b"application/cloudevents-batch+json")];
+    check_unreadable(batch, b"[]", Malformed, "one event a record");
+    check_unreadable(&[("weir-control", b"stop")], b"", Malformed, "neither limits nor tick");
+    check_unreadable(&[("__value_schema_id", b"?")], &avro, Malformed, "__value_schema_id");
+}
+
+/// What the shard refuses must reach it as it was sent.
+#[test]
+fn control_characters_and_long_values_pass_through_to_the_shard() {
+    let mut event = sample();
+    event.id = "a\0b".to_owned();
+    event.data[1].1 = "x".repeat(5_000);
+    let expected = RecordBody::Event { event: event.clone(), hops: 0 };
+    assert_eq!(body(&[], &encode_event(&event)), expected);
+    assert_eq!(body(STRUCTURED, &encode_structured(&event)), expected);
+}
+
+#[test]
+fn limits_that_cannot_come_into_force_are_refused() {
+    let check = |change: &dyn Fn(&mut LimitSet), words: &str| {
+        let mut limits = limits();
+        change(&mut limits);
+        let headers: Headers<'_> = &[("weir-control", b"limits")];
+        check_unreadable(headers, &encode_limits(&limits), RejectReason::InvalidEvent, words);
+    };
+    check(&|set| set.limits[1] = set.limits[0].clone(), "two limits");
+    check(&|set| set.limits[0].limit = Quantity::ZERO, "above zero");
+    check(&|set| set.limits[0].thresholds_percent = vec![100, 80], "must rise");
+    let headers: Headers<'_> = &[("weir-control", b"limits")];
+    check_unreadable(headers, b"{}", RejectReason::Malformed, "missing field");
+    check_unreadable(headers, b"", RejectReason::Malformed, "EOF");
+}
+
+#[test]
+fn the_schema_to_fetch_is_named_for_both_forms_and_for_avro_alone() {
+    let schemas = SchemaSet::shipped();
+    let avro = encode_event(&sample());
+    let unknown = [&[0, 0, 0, 0, 77], &avro[5..]].concat();
+    let guid = [1; 17];
+    let with_guid: Headers<'_> = &[("__value_schema_id", &guid)];
+    assert_eq!(needed_schema(&schemas, &record(&[], &unknown)), Some(SchemaId::Number(77)));
+    assert_eq!(needed_schema(&schemas, &record(with_guid, &avro[5..])), Some(SchemaId::Guid([1; 16])));
+    assert_eq!(needed_schema(&schemas, &record(&[], &avro)), None);
+    assert_eq!(needed_schema(&schemas, &record(&[], &[0; 64])), None);
+    assert_eq!(needed_schema(&schemas, &record(STRUCTURED, &unknown)), None);
+    assert_eq!(needed_schema(&schemas, &record(&[("weir-control", b"tick")], &unknown)), None);
+}
+
+fn any_headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+    let name = prop_oneof![
+        prop::sample::select(vec![
+            "content-type",
+            "weir-control",
+            "weir-hop",
+            "ce_specversion",
+            "ce_id",
+            "ce_time",
+            "ce_",
+            "__value_schema_id"
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,8}",
+    ];
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "application/cloudevents+json",
+            "application/cloudevents-batch+json",
+            "limits",
+            "tick",
+            "1.0"
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    prop::collection::vec((name, value), 0..6)
+}
+
+fn decode_any(headers: &[(String, Vec<u8>)], payload: &[u8], bytes_max: usize) {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let record = record(&headers, payload);
+    let schemas = SchemaSet::shipped();
+    let _ = needed_schema(&schemas, &record);
+    let _ = decode_record(&schemas, &record, bytes_max);
+}
+
+proptest! {
+    #[test]
+    fn any_record_is_read_or_refused(headers in any_headers(), payload: Vec<u8>, bytes_max in 0_usize..200) {
+        decode_any(&headers, &payload, bytes_max);
+    }
+
+    #[test]
+    fn a_good_record_with_changed_bytes_is_read_or_refused(
+        form in 0_usize..3,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let structured = ("content-type".to_owned(), b"application/cloudevents+json".to_vec());
+        let control = ("weir-control".to_owned(), b"limits".to_vec());
+        let (headers, mut payload) = match form {
+            0 => (vec![], encode_event(&sample())),
+            1 => (vec![structured], encode_structured(&sample())),
+            _ => (vec![control], encode_limits(&limits())),
+        };
+        for (at, byte) in changes {
+            let at = at.index(payload.len());
+            payload[at] = byte;
+        }
+        decode_any(&headers, &payload, RECORD_BYTES_MAX);
+    }
+}
