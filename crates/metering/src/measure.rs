@@ -103,6 +103,10 @@ impl Measurement<'_> {
     /// [`Measurement::dimensions`] into a text that is used again and again.
     pub(crate) fn write_dimensions(&self, text: &mut String) {
         text.clear();
+        if self.meter.dimensions.is_empty() {
+            text.push_str(NO_DIMENSIONS);
+            return;
+        }
         text.push('{');
         for (at, name) in self.meter.dimensions.iter().enumerate() {
             if at > 0 {

@@ -29,6 +29,12 @@ impl HeldLimit {
         Self { limit, marks }
     }
 
+    /// Whether any threshold lies between two amounts. Almost never: asked for every event.
+    pub(super) fn separates(&self, one: Quantity, other: Quantity) -> bool {
+        let between = |least: i128| (one.nanos() >= least) != (other.nanos() >= least);
+        self.marks.iter().any(|mark| mark.1.is_some_and(between))
+    }
+
     /// The thresholds that usage of `used` reaches, rising.
     fn reached(&self, used: Quantity) -> impl Iterator<Item = u16> {
         let reaches = move |mark: &&(u16, Option<i128>)| mark.1.is_some_and(|least| used.nanos() >= least);

@@ -39,8 +39,9 @@ impl Shard {
         work.outcome.content_sum.add(candidate.hashes.content);
         let measurements = std::mem::take(&mut work.measurements);
         let mut parts = std::mem::take(&mut work.parts);
+        let number = candidate.number.unwrap_or_else(|| self.tenants.enter(candidate.tenant));
         for (measurement, part) in measurements.iter().zip(parts.drain(..)) {
-            self.count(at, &candidate, measurement, part, work);
+            self.count(at, number, &candidate, measurement, part, work);
         }
         (work.measurements, work.parts) = (measurements, parts);
         Ok(candidate.time)
@@ -49,13 +50,14 @@ impl Shard {
     fn count<'a>(
         &mut self,
         at: &At,
+        number: usize,
         candidate: &Candidate<'_>,
         measurement: &Measurement<'a>,
         part: Aggregate,
         work: &mut Work<'a>,
     ) {
         let (tenant, key) = (candidate.tenant, &measurement.meter.key);
-        let meter = self.tenants.entry(tenant).meter_mut(key);
+        let meter = self.tenants.at_mut(number).meter_mut(key);
         measurement.write_dimensions(&mut work.text);
         let bound = self.config.series_max;
         let place = meter.series.place(&mut self.series, tenant, key, &work.text, bound);
@@ -70,12 +72,10 @@ impl Shard {
         }
         self.series.add(place.series, candidate.facts.alignment.hour_of(candidate.time), part.clone());
         let Some(period) = candidate.period else { return };
-        let before = meter.used(period);
-        meter.add_to_total(period, part);
+        let (before, after) = meter.add_to_total(period, part);
         let Some(held) = &meter.held else { return };
         work.touch(&mut meter.touched, tenant, key);
-        if period.end > self.broker_time_max {
-            let after = meter.used(period);
+        if period.end > self.broker_time_max && held.separates(before, after) {
             let scene = Scene { key: &self.key, at, tenant, meter: key, period, used: after };
             let crossed = crossings(Some((held, before)), Some((held, after)));
             work.outcome.alerts.extend(crossed.map(|crossing| scene.alert(&crossing)));

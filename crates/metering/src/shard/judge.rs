@@ -53,6 +53,8 @@ impl NotCounted {
 #[derive(Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) tenant: &'a TenantId,
+    /// The tenant's number, if it was heard of before.
+    pub(super) number: Option<usize>,
     pub(super) facts: &'a TenantFacts,
     pub(super) time: Timestamp,
     pub(super) period: Option<Span>,
@@ -90,8 +92,9 @@ impl Shard {
         work.parts.clear();
         work.parts.extend(work.measurements.iter().map(part));
         let period = facts.period_of(time);
-        self.check_totals(tenant, period, work)?;
-        Ok(Candidate { tenant, facts, time, period, hashes })
+        let number = self.tenants.number(tenant);
+        self.check_totals(number, period, work)?;
+        Ok(Candidate { tenant, number, facts, time, period, hashes })
     }
 
     fn check_home(&self, tenant: &str, hops: u8) -> Result<(), NotCounted> {
@@ -121,11 +124,12 @@ impl Shard {
 
     fn check_totals(
         &self,
-        tenant: &TenantId,
+        number: Option<usize>,
         period: Option<Span>,
         work: &Work<'_>,
     ) -> Result<(), NotCounted> {
-        let (Some(period), Some(state)) = (period, self.tenants.get(tenant)) else { return Ok(()) };
+        let (Some(period), Some(number)) = (period, number) else { return Ok(()) };
+        let state = self.tenants.at(number);
         for (measurement, part) in work.measurements.iter().zip(&work.parts) {
             let key = &measurement.meter.key;
             let total = state.meter(key).and_then(|meter| meter.total(period));

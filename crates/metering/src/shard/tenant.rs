@@ -1,6 +1,7 @@
 //! What is kept of each tenant of a partition: limits, totals by billing period, series.
+//! It stands close together in memory: the cost of an event is that of reaching it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use weir_core::{Quantity, Span, TenantId, Timestamp};
 
@@ -12,15 +13,18 @@ use super::series::MeterSeries;
 
 /// All tenants of a partition that were heard of.
 #[derive(Debug, Default)]
-pub(super) struct Tenants(HashMap<TenantId, TenantState>);
+pub(super) struct Tenants {
+    numbers: HashMap<TenantId, usize>,
+    states: Vec<TenantState>,
+}
 
 /// One tenant.
 #[derive(Debug, Default)]
 pub(super) struct TenantState {
     /// The revision of the limits in force.
     pub(super) revision: Option<i64>,
-    /// By meter, in order.
-    pub(super) meters: BTreeMap<MeterKey, MeterState>,
+    /// By rising key.
+    pub(super) meters: Vec<(MeterKey, MeterState)>,
     /// The hour of arrival (since 1970) of the last conflict that was reported.
     pub(super) conflict_hour: Option<i64>,
     /// When the agenda has this tenant; only while it has limits.
@@ -45,33 +49,56 @@ pub(super) struct MeterState {
 impl Tenants {
     /// A tenant, if it was heard of.
     pub(super) fn get(&self, tenant: &TenantId) -> Option<&TenantState> {
-        self.0.get(tenant)
+        self.number(tenant).map(|number| &self.states[number])
     }
 
-    /// A tenant.
+    /// The number of a tenant, if it was heard of.
+    pub(super) fn number(&self, tenant: &TenantId) -> Option<usize> {
+        self.numbers.get(tenant).copied()
+    }
+
+    /// The tenant of a number.
+    pub(super) fn at(&self, number: usize) -> &TenantState {
+        &self.states[number]
+    }
+
+    /// The tenant of a number.
+    pub(super) fn at_mut(&mut self, number: usize) -> &mut TenantState {
+        &mut self.states[number]
+    }
+
+    /// The number of a tenant, which is heard of from now on.
+    pub(super) fn enter(&mut self, tenant: &TenantId) -> usize {
+        self.number(tenant).unwrap_or_else(|| {
+            self.states.push(TenantState::default());
+            self.numbers.insert(tenant.clone(), self.states.len() - 1);
+            self.states.len() - 1
+        })
+    }
+
+    /// A tenant, which is heard of from now on.
     pub(super) fn entry(&mut self, tenant: &TenantId) -> &mut TenantState {
-        if !self.0.contains_key(tenant) {
-            self.0.insert(tenant.clone(), TenantState::default());
-        }
-        self.0.entry(tenant.clone()).or_default()
+        let number = self.enter(tenant);
+        &mut self.states[number]
     }
 
     /// The tenants that have limits, in no order.
     pub(super) fn limited(&self) -> impl Iterator<Item = &TenantId> {
-        self.0.iter().filter(|(_, state)| state.is_limited()).map(|(tenant, _)| tenant)
+        self.numbers.iter().filter(|(_, number)| self.states[**number].is_limited()).map(|(tenant, _)| tenant)
     }
 
     /// All limited meters, in no order.
     pub(super) fn limited_meters(&self) -> impl Iterator<Item = (&TenantId, &MeterKey)> {
-        self.0.iter().flat_map(|(tenant, state)| {
-            let held = state.meters.iter().filter(|(_, meter)| meter.held.is_some());
+        self.numbers.iter().flat_map(|(tenant, number)| {
+            let held = self.states[*number].meters.iter().filter(|(_, meter)| meter.held.is_some());
             held.map(move |(meter, _)| (tenant, meter))
         })
     }
 
     /// Forgets totals of periods that ended at or before `end`.
     pub(super) fn forget_totals(&mut self, end: Timestamp) {
-        for meter in self.0.values_mut().flat_map(|state| state.meters.values_mut()) {
+        for meter in self.states.iter_mut().flat_map(|state| state.meters.iter_mut().map(|(_, meter)| meter))
+        {
             meter.totals.retain(|(period, _)| period.end > end);
         }
     }
@@ -80,22 +107,31 @@ impl Tenants {
 impl TenantState {
     /// What is kept of a meter, if anything.
     pub(super) fn meter(&self, meter: &MeterKey) -> Option<&MeterState> {
-        self.meters.get(meter)
+        self.find(meter).ok().map(|at| &self.meters[at].1)
     }
 
     /// What is kept of a meter.
     pub(super) fn meter_mut(&mut self, meter: &MeterKey) -> &mut MeterState {
-        self.meters.entry(meter.clone()).or_default()
+        let at = self.find(meter).unwrap_or_else(|at| {
+            self.meters.insert(at, (meter.clone(), MeterState::default()));
+            at
+        });
+        &mut self.meters[at].1
+    }
+
+    fn find(&self, meter: &MeterKey) -> Result<usize, usize> {
+        self.meters.binary_search_by(|(key, _)| key.cmp(meter))
     }
 
     /// Whether any meter has a limit.
     pub(super) fn is_limited(&self) -> bool {
-        self.meters.values().any(|meter| meter.held.is_some())
+        self.meters.iter().any(|(_, meter)| meter.held.is_some())
     }
 
     /// The first end of a period with usage after `at`.
     pub(super) fn next_end(&self, at: Timestamp) -> Option<Timestamp> {
-        let ends = self.meters.values().flat_map(|meter| meter.totals.iter().map(|(period, _)| period.end));
+        let ends =
+            self.meters.iter().flat_map(|(_, meter)| meter.totals.iter().map(|(period, _)| period.end));
         ends.filter(|end| *end > at).min()
     }
 }
@@ -116,14 +152,22 @@ impl MeterState {
         self.totals.iter().map(|(period, total)| (*period, total.quantity()))
     }
 
-    /// Adds usage that [`Aggregate::check_merge`] has let through.
-    pub(super) fn add_to_total(&mut self, period: Span, part: Aggregate) {
+    /// Adds usage that [`Aggregate::check_merge`] has let through. Returns the usage of the
+    /// period before and after.
+    pub(super) fn add_to_total(&mut self, period: Span, part: Aggregate) -> (Quantity, Quantity) {
         match self.find(period) {
             Ok(at) => {
-                let merged = self.totals[at].1.merge(part);
+                let total = &mut self.totals[at].1;
+                let before = total.quantity();
+                let merged = total.merge(part);
                 assert!(merged.is_ok(), "a total takes what it was asked about");
+                (before, total.quantity())
             }
-            Err(at) => self.totals.insert(at, (period, part)),
+            Err(at) => {
+                let after = part.quantity();
+                self.totals.insert(at, (period, part));
+                (Quantity::ZERO, after)
+            }
         }
     }
 
