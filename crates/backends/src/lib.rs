@@ -1,1 +1,16 @@
-//! weir-backends.
+//! Weir's servers: Kafka, Postgres, ClickHouse. The only crate that names their
+//! drivers, and the home of every SQL statement. It stores and fetches; it decides
+//! nothing. What may be tried again is told apart from what may not by [`StoreError`].
+
+pub mod books;
+pub mod catalog;
+pub mod config;
+pub mod error;
+pub mod journal;
+pub mod ledger;
+pub mod outbox;
+pub mod postgres;
+pub mod projection;
+pub mod tenants;
+
+pub use error::StoreError;

@@ -1,0 +1,1 @@
+//! Subscriptions, usage of a period, invoices and their numbers.

@@ -1,0 +1,1 @@
+//! Meters and plans as published, and the snapshot that counting uses.

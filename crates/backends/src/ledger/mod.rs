@@ -1,0 +1,1 @@
+//! Postgres: partitions, the chain of batches, usage.

@@ -1,0 +1,85 @@
+//! The connection to the ledger, its migrations, and what one installation is.
+
+use rand::TryRngCore;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use weir_core::{Generation, HashKey};
+
+use crate::StoreError;
+use crate::config::{KafkaConfig, PostgresConfig};
+
+/// A pool of connections to the ledger.
+pub type Pool = sqlx::PgPool;
+
+/// Forward-only, numbered; see `schemas/postgres`.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../schemas/postgres");
+
+/// Opens the pool; the first connection is made at once, so that a wrong URL is said at start.
+pub async fn connect(config: &PostgresConfig) -> Result<Pool, StoreError> {
+    const ATTEMPT: &str = "connect to Postgres";
+    let options: PgConnectOptions =
+        config.url.parse().map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    let options = options.application_name("weir").options([
+        ("idle_in_transaction_session_timeout", "30s"),
+        ("timezone", "UTC"),
+        ("client_min_messages", "warning"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(config.connections_max)
+        .acquire_timeout(std::time::Duration::from_secs(5))
+        .connect_with(options)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+}
+
+/// Brings the ledger's schema up to date. Several processes may try at once: one does it.
+pub async fn migrate(pool: &Pool) -> Result<(), StoreError> {
+    MIGRATIONS.run(pool).await.map_err(|error| StoreError::corrupt("migrate the ledger", error))
+}
+
+/// What must be the same for every process that shares a ledger.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The secret key of event identities and content sums.
+    pub identity_key: HashKey,
+    /// The usage topic that this ledger counts.
+    pub topic: String,
+    /// How many partitions it had when counting began.
+    pub partitions: i32,
+    /// Which life of the topic is being counted.
+    pub generation: Generation,
+}
+
+const INSTALL: &str = "INSERT INTO installation (identity_key, topic, partitions, created_at)
+    VALUES ($1, $2, $3, now()) ON CONFLICT (singleton) DO NOTHING";
+const INSTALLATION: &str = "SELECT identity_key, topic, partitions, generation FROM installation";
+
+/// Reads the installation, making it (with a fresh random key) where there is none yet.
+pub async fn installation(pool: &Pool, kafka: &KafkaConfig) -> Result<Installation, StoreError> {
+    const ATTEMPT: &str = "read the installation";
+    let mut key = [0_u8; 16];
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut key)
+        .map_err(|error| StoreError::corrupt("draw a random key", error))?;
+    let failed = |error| StoreError::postgres(ATTEMPT, &error);
+    sqlx::query(INSTALL)
+        .bind(&key[..])
+        .bind(&kafka.usage_topic)
+        .bind(kafka.partitions)
+        .execute(pool)
+        .await
+        .map_err(failed)?;
+    let row: (Vec<u8>, String, i32, i32) =
+        sqlx::query_as(INSTALLATION).fetch_one(pool).await.map_err(failed)?;
+    let key = <[u8; 16]>::try_from(row.0)
+        .map_err(|_| StoreError::corrupt(ATTEMPT, "the identity key is not 16 bytes"))?;
+    Ok(Installation { identity_key: HashKey::new(key), topic: row.1, partitions: row.2, generation: row.3 })
+}
+
+/// Answers when the ledger does.
+pub async fn ping(pool: &Pool) -> Result<(), StoreError> {
+    sqlx::query("SELECT 1")
+        .execute(pool)
+        .await
+        .map(|_| ())
+        .map_err(|error| StoreError::postgres("reach Postgres", &error))
+}

@@ -1,0 +1,1 @@
+//! ClickHouse: raw events and rollups.

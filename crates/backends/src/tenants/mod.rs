@@ -1,0 +1,1 @@
+//! Postgres: tenants, API keys, limits, webhook endpoints, idempotency keys.
