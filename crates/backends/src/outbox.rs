@@ -1,2 +1,213 @@
 //! The outbox: what must be told after a commit. Rows are written by the transaction
 //! that makes them true and delivered later, at least once, under one id.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::postgres::Pool;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutboxKind {
+    /// A signed POST to a webhook endpoint.
+    Webhook,
+    /// A record of the alerts topic.
+    AlertTopic,
+    /// A control record of the usage topic, keyed by tenant.
+    Control,
+    /// A record of the topic of invoice numbers.
+    InvoiceTopic,
+}
+
+impl OutboxKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Webhook, Self::AlertTopic, Self::Control, Self::InvoiceTopic];
+
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::AlertTopic => "alert_topic",
+            Self::Control => "control",
+            Self::InvoiceTopic => "invoice_topic",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A message to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxMessage {
+    /// Its id; a second message with the same id is ignored.
+    pub id: String,
+    /// Which way.
+    pub kind: OutboxKind,
+    /// Whom it is about.
+    pub tenant: Option<String>,
+    /// Webhooks: where to.
+    pub endpoint_id: Option<Uuid>,
+    /// Topics: the record's key.
+    pub topic_key: Option<String>,
+    /// What is said.
+    pub body: Value,
+}
+
+const ENQUEUE: &str = "INSERT INTO outbox (id, kind, tenant, endpoint_id, topic_key, body)
+    SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::jsonb[])
+    ON CONFLICT (id) DO NOTHING";
+
+/// Adds messages within the caller's transaction.
+pub async fn enqueue(connection: &mut PgConnection, messages: &[OutboxMessage]) -> Result<(), StoreError> {
+    let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
+    let kinds: Vec<_> = messages.iter().map(|message| message.kind.as_str()).collect();
+    let tenants: Vec<_> = messages.iter().map(|message| message.tenant.clone()).collect();
+    let endpoints: Vec<_> = messages.iter().map(|message| message.endpoint_id).collect();
+    let keys: Vec<_> = messages.iter().map(|message| message.topic_key.clone()).collect();
+    let bodies: Vec<_> = messages.iter().map(|message| message.body.clone()).collect();
+    sqlx::query(ENQUEUE)
+        .bind(ids)
+        .bind(kinds)
+        .bind(tenants)
+        .bind(endpoints)
+        .bind(keys)
+        .bind(bodies)
+        .execute(connection)
+        .await
+        .map_err(|error| StoreError::postgres("write to the outbox", &error))?;
+    Ok(())
+}
+
+const ENQUEUE_EVENT: &str = "INSERT INTO outbox (id, kind, tenant, endpoint_id, topic_key, body)
+    SELECT $1 || '.' || id::text, 'webhook', $2, id, NULL::text, $4::jsonb
+    FROM webhook_endpoint
+    WHERE disabled_at IS NULL AND (tenant IS NULL OR tenant = $2)
+      AND (event_types = '{}' OR $3 = ANY (event_types))
+    UNION ALL SELECT $1, 'alert_topic', $2, NULL::uuid, $2, $4::jsonb
+    ON CONFLICT (id) DO NOTHING";
+
+/// Tells `body` to every webhook endpoint that wants `event_type` of `tenant`, and to the
+/// alerts topic, within the caller's transaction. Each gets it once under one id.
+pub async fn enqueue_webhook_event(
+    connection: &mut PgConnection,
+    message_id: &str,
+    tenant: &str,
+    event_type: &str,
+    body: &Value,
+) -> Result<(), StoreError> {
+    sqlx::query(ENQUEUE_EVENT)
+        .bind(message_id)
+        .bind(tenant)
+        .bind(event_type)
+        .bind(body)
+        .execute(connection)
+        .await
+        .map_err(|error| StoreError::postgres("write an event to the outbox", &error))?;
+    Ok(())
+}
+
+/// A message whose time has come, held by this process until `lease` is over.
+#[derive(Clone, Debug)]
+pub struct DueMessage {
+    /// The message.
+    pub message: OutboxMessage,
+    /// How often it was tried before.
+    pub attempts: i32,
+    /// Webhooks: the endpoint's URL.
+    pub url: Option<String>,
+    /// Webhooks: the endpoint's secret (`whsec_…`).
+    pub secret: Option<String>,
+}
+
+// Control records go out oldest first, so that a tenant's revisions rise in the journal.
+const CLAIM: &str = "UPDATE outbox o
+    SET next_attempt_at = clock_timestamp() + interval '60 seconds', attempts = o.attempts + 1
+    FROM (SELECT due.id, w.url, w.secret
+          FROM outbox due LEFT JOIN webhook_endpoint w ON w.id = due.endpoint_id
+          WHERE due.delivered_at IS NULL AND due.failed_at IS NULL
+            AND due.next_attempt_at <= clock_timestamp()
+          ORDER BY due.next_attempt_at, due.created_at, due.id
+          LIMIT $1 FOR UPDATE OF due SKIP LOCKED) AS taken
+    WHERE o.id = taken.id
+    RETURNING o.id, o.kind, o.tenant, o.endpoint_id, o.topic_key, o.body, o.attempts - 1, taken.url, taken.secret";
+
+type DueRow =
+    (String, String, Option<String>, Option<Uuid>, Option<String>, Value, i32, Option<String>, Option<String>);
+
+/// Takes up to `count` messages that are due. Each is offered to no one else for a minute,
+/// so a process that dies loses nothing.
+pub async fn claim(pool: &Pool, count: i64) -> Result<Vec<DueMessage>, StoreError> {
+    const ATTEMPT: &str = "take messages from the outbox";
+    let rows: Vec<DueRow> = sqlx::query_as(CLAIM)
+        .bind(count)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    rows.into_iter()
+        .map(|(id, kind, tenant, endpoint_id, topic_key, body, attempts, url, secret)| {
+            let kind =
+                OutboxKind::parse(&kind).ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("unknown kind {kind}")))?;
+            let message = OutboxMessage { id, kind, tenant, endpoint_id, topic_key, body };
+            Ok(DueMessage { message, attempts, url, secret })
+        })
+        .collect()
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It arrived.
+    Delivered,
+    /// It did not; try again after so many milliseconds.
+    RetryAfterMs(i64, String),
+    /// It never will; kept and shown.
+    GivenUp(String),
+    /// The receiver said 410 Gone: the endpoint is switched off, the message given up.
+    EndpointGone(String),
+}
+
+const DELIVERED: &str =
+    "UPDATE outbox SET delivered_at = clock_timestamp(), last_error = NULL WHERE id = $1";
+const RETRY: &str = "UPDATE outbox SET last_error = $2,
+    next_attempt_at = clock_timestamp() + $3 * interval '1 millisecond' WHERE id = $1";
+const GIVEN_UP: &str = "UPDATE outbox SET failed_at = clock_timestamp(), last_error = $2 WHERE id = $1";
+const ENDPOINT_GONE: &str = "UPDATE webhook_endpoint SET disabled_at = now(), disabled_why = $2
+    WHERE id = (SELECT endpoint_id FROM outbox WHERE id = $1) AND disabled_at IS NULL";
+
+/// Writes down what became of an attempt.
+pub async fn settle(pool: &Pool, id: &str, attempt: &Attempt) -> Result<(), StoreError> {
+    let query = match attempt {
+        Attempt::Delivered => sqlx::query(DELIVERED).bind(id),
+        Attempt::RetryAfterMs(after_ms, why) => sqlx::query(RETRY).bind(id).bind(why).bind(*after_ms),
+        Attempt::GivenUp(why) => sqlx::query(GIVEN_UP).bind(id).bind(why),
+        Attempt::EndpointGone(why) => {
+            sqlx::query(ENDPOINT_GONE)
+                .bind(id)
+                .bind(why)
+                .execute(pool)
+                .await
+                .map_err(|error| StoreError::postgres("switch a webhook endpoint off", &error))?;
+            sqlx::query(GIVEN_UP).bind(id).bind(why)
+        }
+    };
+    query.execute(pool).await.map_err(|error| StoreError::postgres("settle a message of the outbox", &error))?;
+    Ok(())
+}
+
+const PENDING: &str = "SELECT kind, count(*) FROM outbox
+    WHERE delivered_at IS NULL AND failed_at IS NULL GROUP BY kind";
+
+/// How many messages wait, by kind.
+pub async fn pending(pool: &Pool) -> Result<Vec<(OutboxKind, i64)>, StoreError> {
+    const ATTEMPT: &str = "count the outbox";
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as(PENDING).fetch_all(pool).await.map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    Ok(OutboxKind::ALL
+        .into_iter()
+        .map(|kind| (kind, rows.iter().find(|(name, _)| name == kind.as_str()).map_or(0, |(_, count)| *count)))
+        .collect())
+}

@@ -1,0 +1,93 @@
+//! Weir's topics: made where they are missing, looked at where they are there.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::producer::client_config;
+use crate::StoreError;
+use crate::config::KafkaConfig;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Forty days: longer than the window of event ids, so that ids can be read again.
+const RETENTION_MS: &str = "3456000000";
+
+/// Makes the topics that are missing, with the settings that counting relies on, and
+/// refuses a usage topic that has others.
+pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
+    const ATTEMPT: &str = "make Weir's topics";
+    let admin: AdminClient<DefaultClientContext> =
+        client_config(config, "admin").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let replication = || TopicReplication::Fixed(config.replication);
+    let log = |name| {
+        NewTopic::new(name, config.partitions, replication())
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("cleanup.policy", "delete")
+            .set("retention.ms", RETENTION_MS)
+            .set("max.message.bytes", "2097152")
+    };
+    let compacted = |name| NewTopic::new(name, 1, replication()).set("cleanup.policy", "compact");
+    let topics = [
+        log(config.usage_topic.as_str()),
+        log(config.dead_letter_topic.as_str()),
+        log(config.alerts_topic.as_str()),
+        compacted(config.quota_topic.as_str()),
+        compacted(config.invoices_topic.as_str()),
+    ];
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let made = admin.create_topics(&topics, &options).await.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    for result in made {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                return Err(StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") });
+            }
+        }
+    }
+    check_usage_topic(&admin, config).await
+}
+
+/// Settings of the usage topic that would break a promise are refused in words.
+async fn check_usage_topic(admin: &AdminClient<DefaultClientContext>, config: &KafkaConfig) -> Result<(), StoreError> {
+    const ATTEMPT: &str = "check the usage topic's settings";
+    let topic = config.usage_topic.as_str();
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let described = admin
+        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)
+        .await
+        .map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let required = [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "delete")];
+    for resource in described {
+        let resource =
+            resource.map_err(|code| StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") })?;
+        for (name, wanted) in required {
+            let found = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if found != wanted {
+                let reason = format!("topic {topic} has {name}={found}, but counting needs {name}={wanted}; alter the topic's configuration");
+                return Err(StoreError::corrupt(ATTEMPT, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many partitions the usage topic has now.
+pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
+    const ATTEMPT: &str = "count the usage topic's partitions";
+    let consumer: BaseConsumer =
+        client_config(config, "metadata").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let topic = config.usage_topic.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
+        Ok(metadata.topics().first().map_or(0, |found| found.partitions().len()))
+    });
+    let found = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    let count = found.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    match i32::try_from(count) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(StoreError::corrupt(ATTEMPT, format!("topic {} does not exist", config.usage_topic))),
+    }
+}
