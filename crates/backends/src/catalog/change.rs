@@ -1,0 +1,220 @@
+//! Changing the catalogue: what a file would change, and applying it in one transaction.
+//!
+//! Two that apply at once are put in a row by locking `catalog_head`; the second sees what
+//! the first published, and what it wanted to add is checked again. A meter's first version
+//! may begin in the past only while no accepted event can lie at or after its beginning:
+//! the ledger does not keep event types, so any accepted event counts. Batches that are
+//! just being committed are waited for, so that none is judged by the meters of before.
+
+use weir_core::Timestamp;
+use weir_core::time::HOUR_MS;
+use weir_metering::meter::Meter;
+use weir_wire::catalog_file::{Catalog, CatalogDifference, CatalogFile, Change, Refusal, difference};
+
+use super::load::{bump, published, published_in};
+use crate::StoreError;
+use crate::postgres::Pool;
+
+/// How far after its broker time an accepted event may lie at most; wider than the bound
+/// that counting uses, so that changing that bound never makes a check here too weak.
+const FUTURE_BOUND_MS_MAX: i64 = 24 * HOUR_MS;
+
+/// Why the catalogue was not changed. Nothing was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file cannot be applied to what is published.
+    #[error("the catalogue file cannot be applied: {}", listed(.0))]
+    File(Vec<Refusal>),
+    /// Somebody else published something in between.
+    #[error("{0} was published by someone else in between, or the version before it is missing; plan again")]
+    Overtaken(String),
+    /// A first version of a meter that would apply to events that were counted without it.
+    #[error(
+        "meter {key} cannot begin at {begins}: events were counted already that it might apply to; give it a begins_at in the future, {earliest} or later"
+    )]
+    AlreadyCounted {
+        /// Which meter.
+        key: String,
+        /// Where it would begin.
+        begins: String,
+        /// The earliest that is possible.
+        earliest: Timestamp,
+    },
+    /// A later version that begins in the past.
+    #[error("{what} begins at {begins_at}, which has passed; plan again")]
+    Passed {
+        /// Such as `plan pro v2`.
+        what: String,
+        /// Where it begins.
+        begins_at: Timestamp,
+    },
+}
+
+const LOCK_COMMITS: &str = "LOCK TABLE journal_partition IN SHARE MODE";
+const LOCK_HEAD: &str = "SELECT version FROM catalog_head FOR UPDATE";
+const COUNTED_SINCE: &str =
+    "SELECT EXISTS (SELECT 1 FROM batch WHERE accepted_count > 0 AND broker_time_max >= $1)";
+const NEWEST_COUNTED: &str = "SELECT max(broker_time_max) FROM batch";
+const ADD_LEGAL_ENTITY: &str =
+    "INSERT INTO legal_entity (key, name, document, number_prefix) VALUES ($1, $2, $3::jsonb, $4)";
+const ADD_METER: &str = "INSERT INTO meter_version (key, version, definition, begins_at, applied_at)
+    VALUES ($1, $2, $3::jsonb, $4, $5)";
+const ADD_PLAN: &str =
+    "INSERT INTO plan_version (key, version, definition, content_hash, begins_at, applied_at)
+    VALUES ($1, $2, $3::jsonb, $4, $5, $6)";
+
+/// What applying a file would change, compared with what is published now. Its changes and
+/// notes print themselves. `future_bound_ms` is how far ahead an event's time may lie,
+/// `margin_ms` what is added for safety.
+pub async fn plan(
+    pool: &Pool,
+    file: &CatalogFile,
+    now: Timestamp,
+    future_bound_ms: i64,
+    margin_ms: i64,
+) -> Result<CatalogDifference, CatalogError> {
+    let current = published(pool).await?;
+    difference(&current, file, now, future_bound_ms, margin_ms).map_err(CatalogError::File)
+}
+
+/// Applies changes in one transaction and returns the catalogue's version after it. What was
+/// published meanwhile with the same content is left out; without anything left nothing changes.
+pub async fn apply(pool: &Pool, changes: &[Change], now: Timestamp) -> Result<i64, CatalogError> {
+    const ATTEMPT: &str = "change the catalogue";
+    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    if changes.iter().any(|change| matches!(change, Change::AddMeter(_))) {
+        sqlx::query(LOCK_COMMITS).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    let version: i64 = sqlx::query_scalar(LOCK_HEAD).fetch_one(&mut *transaction).await.map_err(failed)?;
+    let mut current = published_in(&mut transaction).await?;
+    let mut added = false;
+    for change in changes {
+        if !check(&current, change, now)? {
+            continue;
+        }
+        if let Change::AddMeter(meter) = change {
+            check_counted(&mut transaction, meter, now).await?;
+        }
+        insert(&mut transaction, change, now).await?;
+        remember(&mut current, change);
+        added = true;
+    }
+    let version = if added { bump(&mut transaction).await? } else { version };
+    transaction.commit().await.map_err(failed)?;
+    Ok(version)
+}
+
+/// Whether the change is still to be made; `false` when just this is published already.
+fn check(current: &Catalog, change: &Change, now: Timestamp) -> Result<bool, CatalogError> {
+    let (what, same, other, in_sequence, later_at) = match change {
+        Change::AddLegalEntity(entity) => {
+            let same = current.legal_entities.contains(entity);
+            let other = current
+                .legal_entities
+                .iter()
+                .any(|e| e.key == entity.key || e.number_prefix == entity.number_prefix);
+            (format!("legal entity {}", entity.key), same, other, true, None)
+        }
+        Change::AddMeter(meter) => {
+            let known = current.meters.iter().filter(|m| m.key == meter.key).map(|m| m.version);
+            let newest = known.clone().max().unwrap_or(0);
+            let (same, other) = (current.meters.contains(meter), known.clone().any(|v| v == meter.version));
+            let later_at = meter.begins_at.filter(|_| meter.version > 1);
+            let what = format!("meter {} v{}", meter.key, meter.version);
+            (what, same, other, meter.version == newest + 1, later_at)
+        }
+        Change::AddPlan(plan) => {
+            let known = current.plans.iter().filter(|p| p.key == plan.key).map(|p| p.version);
+            let newest = known.clone().max().unwrap_or(0);
+            let (same, other) = (current.plans.contains(plan), known.clone().any(|v| v == plan.version));
+            let later_at = plan.begins_at.filter(|_| plan.version > 1);
+            let what = format!("plan {} v{}", plan.key, plan.version);
+            (what, same, other, plan.version == newest + 1, later_at)
+        }
+    };
+    if same {
+        return Ok(false);
+    }
+    if other || !in_sequence {
+        return Err(CatalogError::Overtaken(what));
+    }
+    match later_at.filter(|begins_at| *begins_at <= now) {
+        Some(begins_at) => Err(CatalogError::Passed { what, begins_at }),
+        None => Ok(true),
+    }
+}
+
+/// Refuses a first version that begins where events may have been counted without it.
+async fn check_counted(
+    conn: &mut sqlx::PgConnection,
+    meter: &Meter,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    if meter.version > 1 {
+        return Ok(());
+    }
+    let failed =
+        |error: sqlx::Error| StoreError::postgres("look for events that were counted already", &error);
+    let begins = meter.begins_at.unwrap_or(Timestamp::EPOCH);
+    let since = begins.plus_millis(-FUTURE_BOUND_MS_MAX).to_chrono();
+    let counted: bool =
+        sqlx::query_scalar(COUNTED_SINCE).bind(since).fetch_one(&mut *conn).await.map_err(failed)?;
+    if !counted {
+        return Ok(());
+    }
+    let newest: Option<chrono::DateTime<chrono::Utc>> =
+        sqlx::query_scalar(NEWEST_COUNTED).fetch_one(&mut *conn).await.map_err(failed)?;
+    let newest = newest.map_or(now, |at| now.max(at.into()));
+    Err(CatalogError::AlreadyCounted {
+        key: meter.key.to_string(),
+        begins: meter.begins_at.map_or_else(|| "the beginning of time".to_owned(), |at| at.to_string()),
+        earliest: newest.plus_millis(FUTURE_BOUND_MS_MAX + HOUR_MS),
+    })
+}
+
+async fn insert(conn: &mut sqlx::PgConnection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
+    const ATTEMPT: &str = "publish a definition";
+    let at = |at: Option<Timestamp>| at.map(Timestamp::to_chrono);
+    let version = |version: u32| i32::try_from(version).map_err(|error| StoreError::corrupt(ATTEMPT, error));
+    let query = match change {
+        Change::AddLegalEntity(entity) => sqlx::query(ADD_LEGAL_ENTITY)
+            .bind(entity.key.as_str())
+            .bind(entity.name.as_str())
+            .bind(json(entity)?)
+            .bind(entity.number_prefix.as_str()),
+        Change::AddMeter(meter) => sqlx::query(ADD_METER)
+            .bind(meter.key.as_str())
+            .bind(version(meter.version)?)
+            .bind(json(meter)?)
+            .bind(at(meter.begins_at))
+            .bind(now.to_chrono()),
+        Change::AddPlan(plan) => sqlx::query(ADD_PLAN)
+            .bind(plan.key.as_str())
+            .bind(version(plan.version)?)
+            .bind(json(plan)?)
+            .bind(plan.content_hash().map_err(|error| StoreError::corrupt(ATTEMPT, error))?)
+            .bind(at(plan.begins_at))
+            .bind(now.to_chrono()),
+    };
+    query.execute(conn).await.map(|_| ()).map_err(|error| StoreError::postgres(ATTEMPT, &error))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::corrupt("write a definition as JSON", error))
+}
+
+fn remember(current: &mut Catalog, change: &Change) {
+    match change.clone() {
+        Change::AddLegalEntity(entity) => current.legal_entities.push(entity),
+        Change::AddMeter(meter) => current.meters.push(meter),
+        Change::AddPlan(plan) => current.plans.push(plan),
+    }
+}
+
+fn listed(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
