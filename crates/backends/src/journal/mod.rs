@@ -1,8 +1,17 @@
 //! Kafka: topics, producer, consumer, schema registry.
 
+pub mod consumer;
+pub mod consumer_queue;
 pub mod producer;
 pub mod quota_feed;
+pub mod record;
+pub mod record_range;
+pub mod registry;
 pub mod topics;
 
+pub use consumer::{JournalConsumer, JournalEvent};
+pub use consumer_queue::PartitionQueue;
 pub use producer::{OutgoingRecord, Producer};
 pub use quota_feed::{Heartbeat, QuotaBoard};
+pub use record::{Fingerprint, OwnedRecord};
+pub use registry::SchemaRegistry;

@@ -1,1 +1,11 @@
-//! Postgres: partitions, the chain of batches, usage.
+//! Postgres: partitions, the chain of batches, usage. Where the commit, the fold and the
+//! taking of partitions live; what they mean is decided elsewhere.
+
+pub mod chain;
+pub mod commit;
+mod month;
+pub mod partition;
+pub mod rollup;
+pub mod standing;
+pub mod take;
+pub mod usage;

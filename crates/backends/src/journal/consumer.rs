@@ -1,0 +1,341 @@
+//! The journal's readers. One client is only a member of the group: it learns which
+//! partitions this process has, answers every rebalance at once and fetches nothing, so
+//! nothing that counting waits for can cost the membership. The other fetches the
+//! partitions that were taken, from exact offsets. Both live on one thread of their own.
+//!
+//! Offsets are never committed to Kafka; the ledger has them. A partition that another
+//! process took meanwhile is told by the ledger, which refuses the commit (invariant 8).
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use weir_core::Partition;
+
+use super::consumer_queue::PartitionQueue;
+use super::producer::client_config;
+use super::record::OwnedRecord;
+use crate::StoreError;
+use crate::config::KafkaConfig;
+
+/// Records that a partition's queue holds before the partition is paused.
+const QUEUE_RECORDS_MAX: usize = 60_000;
+/// Bytes that a partition's queue holds before the partition is paused.
+const QUEUE_BYTES_MAX: usize = 48 * 1_048_576;
+/// Records that are copied before the group and the commands are looked at again.
+const BURST_RECORDS: usize = 2_000;
+/// How long one poll waits for records.
+const POLL: Duration = Duration::from_millis(10);
+/// The same trouble is told once in this time.
+const TROUBLE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the group and the broker say.
+#[derive(Debug)]
+pub enum JournalEvent {
+    /// These partitions are this process's from now on.
+    Assigned(Vec<Partition>),
+    /// These no longer are.
+    Revoked(Vec<Partition>),
+    /// Fetching fails at the moment, or for good when the error is permanent.
+    Trouble(StoreError),
+}
+
+enum Command {
+    Start { partition: Partition, offset: i64, queue: Arc<PartitionQueue> },
+    Stop(Partition),
+}
+
+/// The handle of the consumer's thread; dropping it leaves the group.
+pub struct JournalConsumer {
+    commands: Sender<Command>,
+    reader: Arc<BaseConsumer>,
+    topic: String,
+}
+
+impl std::fmt::Debug for JournalConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JournalConsumer({})", self.topic)
+    }
+}
+
+/// Notes what the group says, for the thread to act on.
+struct MemberContext {
+    said: Mutex<Vec<JournalEvent>>,
+}
+
+impl ClientContext for MemberContext {}
+
+impl ConsumerContext for MemberContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<Partition> = list.elements().iter().map(|one| one.partition()).collect();
+        // The member fetches nothing: it answers with empty lists, at once.
+        let nothing = TopicPartitionList::new();
+        let (answer, event) = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                (consumer.incremental_assign(&nothing), JournalEvent::Assigned(partitions))
+            }
+            _ => (consumer.incremental_unassign(&nothing), JournalEvent::Revoked(partitions)),
+        };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push(event);
+        if let Err(error) = answer {
+            said.push(JournalEvent::Trouble(StoreError::kafka("answer a rebalance", &error)));
+        }
+    }
+}
+
+/// Settings of a client that fetches exact offsets and belongs to no group.
+pub(crate) fn reader_config(config: &KafkaConfig, role: &str) -> ClientConfig {
+    let mut client = client_config(config, role);
+    client
+        .set("group.id", format!("{}.{role}", config.group))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.wait.max.ms", "50")
+        .set("queued.min.messages", "50000")
+        .set("queued.max.messages.kbytes", "32768")
+        .set("fetch.message.max.bytes", "2097152");
+    client
+}
+
+impl JournalConsumer {
+    /// Joins the group and begins to listen. Nothing is fetched until [`JournalConsumer::start`].
+    pub fn join(config: &KafkaConfig) -> Result<(Self, UnboundedReceiver<JournalEvent>), StoreError> {
+        const ATTEMPT: &str = "join the consumer group";
+        let failed = |error| StoreError::kafka(ATTEMPT, &error);
+        let mut member_config = client_config(config, "member");
+        member_config
+            .set("group.id", &config.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "1000");
+        let context = MemberContext { said: Mutex::new(Vec::new()) };
+        let member: BaseConsumer<MemberContext> =
+            member_config.create_with_context(context).map_err(failed)?;
+        member.subscribe(&[&config.usage_topic]).map_err(failed)?;
+        let reader: BaseConsumer = reader_config(config, "reader").create().map_err(failed)?;
+        let reader = Arc::new(reader);
+        let (commands, received) = channel();
+        let (events, told) = unbounded_channel();
+        let thread = ReaderThread {
+            member,
+            reader: Arc::clone(&reader),
+            topic: config.usage_topic.clone(),
+            commands: received,
+            events,
+            taken: HashMap::new(),
+            last_trouble: None,
+        };
+        std::thread::Builder::new()
+            .name("weir-journal".into())
+            .spawn(move || thread.run())
+            .map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+        Ok((Self { commands, reader, topic: config.usage_topic.clone() }, told))
+    }
+
+    /// Fetches a partition from `offset` on, into a new queue.
+    pub fn start(&self, partition: Partition, offset: i64) -> Arc<PartitionQueue> {
+        let queue = Arc::new(PartitionQueue::default());
+        let command = Command::Start { partition, offset, queue: Arc::clone(&queue) };
+        if self.commands.send(command).is_err() {
+            queue.refuse("the thread that reads the journal has ended".into());
+        }
+        queue
+    }
+
+    /// Fetches a partition no longer.
+    pub fn stop(&self, partition: Partition) {
+        // A thread that has ended fetches nothing.
+        let _ = self.commands.send(Command::Stop(partition));
+    }
+
+    /// The first offset that a partition holds, and the one after the last that may be read.
+    pub async fn watermarks(&self, partition: Partition) -> Result<(i64, i64), StoreError> {
+        const ATTEMPT: &str = "ask how far a partition reaches";
+        let (reader, topic) = (Arc::clone(&self.reader), self.topic.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            reader.fetch_watermarks(&topic, partition, Duration::from_secs(5))
+        });
+        let answer = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+        answer.map_err(|error| StoreError::kafka(ATTEMPT, &error))
+    }
+}
+
+/// A partition that is being fetched.
+struct Taken {
+    queue: Arc<PartitionQueue>,
+    next_offset: i64,
+    arrived: Vec<OwnedRecord>,
+    paused: bool,
+    assigned: bool,
+}
+
+struct ReaderThread {
+    member: BaseConsumer<MemberContext>,
+    reader: Arc<BaseConsumer>,
+    topic: String,
+    commands: Receiver<Command>,
+    events: UnboundedSender<JournalEvent>,
+    taken: HashMap<Partition, Taken>,
+    last_trouble: Option<Instant>,
+}
+
+impl ReaderThread {
+    fn run(mut self) {
+        while self.obey() {
+            self.listen();
+            self.assign_pending();
+            self.fetch();
+            self.resume_drained();
+        }
+        tracing::debug!("the journal's reader ends");
+        self.member.unsubscribe();
+        let _ = self.reader.unassign();
+    }
+
+    /// Carries out what was asked; false when nobody can ask any more.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Start { partition, offset, queue }) => {
+                    self.unassign(partition);
+                    let taken =
+                        Taken { queue, next_offset: offset, arrived: vec![], paused: false, assigned: false };
+                    self.taken.insert(partition, taken);
+                }
+                Ok(Command::Stop(partition)) => self.unassign(partition),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn unassign(&mut self, partition: Partition) {
+        if self.taken.remove(&partition).is_some_and(|taken| taken.assigned)
+            && let Err(error) = self.reader.incremental_unassign(&self.list(partition))
+        {
+            self.trouble(StoreError::kafka("stop fetching a partition", &error));
+        }
+    }
+
+    fn list(&self, partition: Partition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, partition);
+        list
+    }
+
+    /// What the group has said since.
+    fn listen(&mut self) {
+        if let Some(Err(error)) = self.member.poll(Duration::ZERO) {
+            self.trouble(StoreError::kafka("take part in the consumer group", &error));
+        }
+        let said = std::mem::take(
+            &mut *self.member.context().said.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for event in said {
+            // Nobody listens any more when the process is ending.
+            let _ = self.events.send(event);
+        }
+    }
+
+    fn assign_pending(&mut self) {
+        let mut failed = None;
+        for (partition, taken) in self.taken.iter_mut().filter(|(_, taken)| !taken.assigned) {
+            let mut list = TopicPartitionList::new();
+            let added = list.add_partition_offset(&self.topic, *partition, Offset::Offset(taken.next_offset));
+            match added.and_then(|()| self.reader.incremental_assign(&list)) {
+                Ok(()) => taken.assigned = true,
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            self.trouble(StoreError::kafka("fetch a partition", &error));
+        }
+    }
+
+    fn fetch(&mut self) {
+        let mut wait = POLL;
+        for _ in 0..BURST_RECORDS {
+            let Some(polled) = self.reader.poll(wait) else { break };
+            wait = Duration::ZERO;
+            match polled {
+                Ok(message) => {
+                    let Some(taken) = self.taken.get_mut(&message.partition()) else { continue };
+                    if message.offset() < taken.next_offset {
+                        continue;
+                    }
+                    match OwnedRecord::of(&message) {
+                        Ok(record) => {
+                            taken.next_offset = record.offset + 1;
+                            taken.arrived.push(record);
+                        }
+                        Err(error) => taken.queue.refuse(error.to_string()),
+                    }
+                }
+                Err(KafkaError::MessageConsumptionFatal(code)) => {
+                    let reason = code.to_string();
+                    let attempt = "read the journal";
+                    let _ = self.events.send(JournalEvent::Trouble(StoreError::Permanent { attempt, reason }));
+                    break;
+                }
+                Err(error) => {
+                    let error = StoreError::kafka("read the journal", &error);
+                    trouble(&mut self.last_trouble, &self.events, error);
+                    break;
+                }
+            }
+        }
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        for (partition, taken) in &mut self.taken {
+            if taken.arrived.is_empty() {
+                continue;
+            }
+            let (records, bytes) = taken.queue.push(&mut taken.arrived);
+            if !taken.paused && (records > QUEUE_RECORDS_MAX || bytes > QUEUE_BYTES_MAX) {
+                let mut list = TopicPartitionList::new();
+                list.add_partition(&self.topic, *partition);
+                taken.paused = self.reader.pause(&list).is_ok();
+            }
+        }
+    }
+
+    fn resume_drained(&mut self) {
+        for (partition, taken) in self.taken.iter_mut().filter(|(_, taken)| taken.paused) {
+            let (records, bytes) = taken.queue.held();
+            if records < QUEUE_RECORDS_MAX / 2 && bytes < QUEUE_BYTES_MAX / 2 {
+                let mut list = TopicPartitionList::new();
+                list.add_partition(&self.topic, *partition);
+                taken.paused = self.reader.resume(&list).is_err();
+            }
+        }
+    }
+
+    fn trouble(&mut self, error: StoreError) {
+        trouble(&mut self.last_trouble, &self.events, error);
+    }
+}
+
+fn trouble(last: &mut Option<Instant>, events: &UnboundedSender<JournalEvent>, error: StoreError) {
+    if last.is_none_or(|at| at.elapsed() > TROUBLE_EVERY) || !error.is_transient() {
+        *last = Some(Instant::now());
+        let _ = events.send(JournalEvent::Trouble(error));
+    }
+}

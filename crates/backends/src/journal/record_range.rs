@@ -1,0 +1,133 @@
+//! Reading a closed range of a partition again: for the memory of event ids, for the
+//! projection's catch-up, for comparing fingerprints. It belongs to no group.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use weir_core::Partition;
+
+use super::consumer::reader_config;
+use super::record::OwnedRecord;
+use crate::StoreError;
+use crate::config::KafkaConfig;
+
+const ATTEMPT: &str = "read a range of the journal again";
+/// Records that are handed over at once.
+const CHUNK_RECORDS: usize = 2_000;
+/// Without any answer for so long, the caller is told to try again.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Streams the records of `[from, to)` by rising offset, in chunks. The stream ends after
+/// the last one; an error is its last item. Records that are no longer there (trimmed)
+/// are a permanent error.
+pub fn stream_range(
+    config: &KafkaConfig,
+    partition: Partition,
+    from: i64,
+    to: i64,
+) -> Receiver<Result<Vec<OwnedRecord>, StoreError>> {
+    let (sender, receiver) = channel(4);
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = read(&config, partition, from, to, &sender) {
+            // A receiver that is gone needs no answer.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    receiver
+}
+
+/// The record at exactly `offset`, if the journal still holds it.
+pub async fn read_one(
+    config: &KafkaConfig,
+    partition: Partition,
+    offset: i64,
+) -> Result<Option<OwnedRecord>, StoreError> {
+    let mut range = stream_range(config, partition, offset, offset + 1);
+    match range.recv().await {
+        Some(Ok(records)) => Ok(records.into_iter().find(|record| record.offset == offset)),
+        Some(Err(error)) => Err(error),
+        None => Ok(None),
+    }
+}
+
+fn read(
+    config: &KafkaConfig,
+    partition: Partition,
+    from: i64,
+    to: i64,
+    sender: &Sender<Result<Vec<OwnedRecord>, StoreError>>,
+) -> Result<(), StoreError> {
+    if from >= to {
+        return Ok(());
+    }
+    let failed = |error: KafkaError| StoreError::kafka(ATTEMPT, &error);
+    let mut client = reader_config(config, "again");
+    client.set("enable.partition.eof", "true");
+    let reader: BaseConsumer = client.create().map_err(failed)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&config.usage_topic, partition, Offset::Offset(from)).map_err(failed)?;
+    reader.assign(&list).map_err(failed)?;
+    let mut chunk = Vec::new();
+    let mut heard_at = Instant::now();
+    loop {
+        let polled = reader.poll(Duration::from_millis(200));
+        if polled.is_some() {
+            heard_at = Instant::now();
+        }
+        let ended = match polled {
+            Some(Ok(message)) if message.offset() >= to => true,
+            Some(Ok(message)) => {
+                chunk.push(OwnedRecord::of(&message).map_err(|error| StoreError::corrupt(ATTEMPT, error))?);
+                message.offset() + 1 >= to
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => true,
+            Some(Err(KafkaError::MessageConsumption(code)))
+                if matches!(
+                    code,
+                    rdkafka::types::RDKafkaErrorCode::AutoOffsetReset
+                        | rdkafka::types::RDKafkaErrorCode::OffsetOutOfRange
+                ) =>
+            {
+                let reason = format!("partition {partition} no longer holds offset {from}");
+                return Err(StoreError::corrupt(ATTEMPT, reason));
+            }
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => false,
+            Some(Err(error)) => return Err(failed(error)),
+            None if heard_at.elapsed() > SILENCE_MAX => {
+                let reason = format!("partition {partition} did not answer for {SILENCE_MAX:?}");
+                return Err(StoreError::Transient { attempt: ATTEMPT, reason });
+            }
+            None => false,
+        };
+        let full = chunk.len() >= CHUNK_RECORDS;
+        if (full || ended) && !chunk.is_empty() && sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err()
+        {
+            return Ok(());
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Errors that librdkafka gets over by itself.
+fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, OperationTimedOut,
+        Resolve,
+    };
+    matches!(
+        code,
+        AllBrokersDown
+            | BrokerTransportFailure
+            | LeaderNotAvailable
+            | NotLeaderForPartition
+            | OperationTimedOut
+            | Resolve
+    )
+}

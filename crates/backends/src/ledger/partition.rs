@@ -1,0 +1,138 @@
+//! Where counting stands in each partition: the rows that commits compare and set.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+use weir_core::{Generation, Partition, Timestamp};
+
+use crate::StoreError;
+use crate::journal::Fingerprint;
+use crate::postgres::Pool;
+
+/// Who owns a partition: 128 random bits, drawn anew at each taking (invariant 8).
+pub type OwnerToken = [u8; 16];
+
+/// One partition's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionRow {
+    /// Which partition.
+    pub partition: Partition,
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// Where the chain of batches begins.
+    pub first_offset: i64,
+    /// The first offset not yet counted.
+    pub next_offset: i64,
+    /// The running maximum of broker time.
+    pub broker_time_max: Timestamp,
+    /// The record before `next_offset`; `None` before the first.
+    pub last: Option<Fingerprint>,
+    /// Usage rows hold everything below.
+    pub folded_to: i64,
+    /// ClickHouse's events hold everything below.
+    pub projected_to: i64,
+    /// ClickHouse's rollups hold everything below.
+    pub rolled_to: i64,
+}
+
+impl FromRow<'_, PgRow> for PartitionRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let last_offset: Option<i64> = row.try_get("last_offset")?;
+        let broker_time: Option<DateTime<Utc>> = row.try_get("last_broker_time")?;
+        let crc: Option<i64> = row.try_get("last_crc")?;
+        let key = row.try_get("last_key")?;
+        let last = match (last_offset, broker_time, crc) {
+            (Some(offset), Some(broker_time), Some(crc)) => {
+                Some(Fingerprint { offset, broker_time: broker_time.into(), key, crc })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            partition: row.try_get("partition")?,
+            generation: row.try_get("generation")?,
+            first_offset: row.try_get("first_offset")?,
+            next_offset: row.try_get("next_offset")?,
+            broker_time_max: row.try_get::<DateTime<Utc>, _>("broker_time_max")?.into(),
+            last,
+            folded_to: row.try_get("folded_to")?,
+            projected_to: row.try_get("projected_to")?,
+            rolled_to: row.try_get("rolled_to")?,
+        })
+    }
+}
+
+const ALL: &str = "SELECT partition, generation, first_offset, next_offset, broker_time_max,
+        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to
+    FROM journal_partition ORDER BY partition";
+const ONE: &str = "SELECT partition, generation, first_offset, next_offset, broker_time_max,
+        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to
+    FROM journal_partition WHERE partition = $1";
+const PROJECTED: &str = "UPDATE journal_partition AS p SET projected_to = done.projected_to
+    FROM unnest($1::integer[], $2::integer[], $3::bytea[], $4::bigint[])
+        AS done (partition, generation, owner, projected_to)
+    WHERE p.partition = done.partition AND p.generation = done.generation AND p.owner = done.owner
+        AND p.projected_to < done.projected_to AND done.projected_to <= p.next_offset";
+const ROLLED: &str = "UPDATE journal_partition SET rolled_to = $4
+    WHERE partition = $1 AND generation = $2 AND owner = $3
+        AND rolled_to < $4 AND $4 <= folded_to";
+
+/// All partitions that were ever taken.
+pub async fn all(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
+    sqlx::query_as(ALL)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read the partitions", &error))
+}
+
+/// One partition, if it was ever taken.
+pub async fn one(pool: &Pool, partition: Partition) -> Result<Option<PartitionRow>, StoreError> {
+    sqlx::query_as(ONE)
+        .bind(partition)
+        .fetch_optional(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read a partition", &error))
+}
+
+/// How far a partition has been brought, by its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which partition.
+    pub partition: Partition,
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// Who says so.
+    pub owner: OwnerToken,
+    /// Everything below is there.
+    pub to: i64,
+}
+
+/// Notes how far ClickHouse's events reach, for several partitions in one statement.
+/// Whoever owns a partition no longer moves nothing.
+pub async fn advance_projected(pool: &Pool, progress: &[Progress]) -> Result<(), StoreError> {
+    let partitions: Vec<i32> = progress.iter().map(|one| one.partition).collect();
+    let generations: Vec<i32> = progress.iter().map(|one| one.generation).collect();
+    let owners: Vec<Vec<u8>> = progress.iter().map(|one| one.owner.to_vec()).collect();
+    let offsets: Vec<i64> = progress.iter().map(|one| one.to).collect();
+    sqlx::query(PROJECTED)
+        .bind(partitions)
+        .bind(generations)
+        .bind(owners)
+        .bind(offsets)
+        .execute(pool)
+        .await
+        .map_err(|error| StoreError::postgres("note how far events are projected", &error))?;
+    Ok(())
+}
+
+/// Notes how far ClickHouse's rollups reach.
+pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<(), StoreError> {
+    sqlx::query(ROLLED)
+        .bind(progress.partition)
+        .bind(progress.generation)
+        .bind(&progress.owner[..])
+        .bind(progress.to)
+        .execute(pool)
+        .await
+        .map_err(|error| StoreError::postgres("note how far rollups are projected", &error))?;
+    Ok(())
+}

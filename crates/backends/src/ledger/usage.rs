@@ -1,0 +1,282 @@
+//! Folding: the deltas of batches become usage rows, in a transaction of its own, exactly
+//! once (invariant 7). Whoever folds holds a lock of the partition and moves `folded_to`
+//! from where it found it, so any process may fold at any time.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use weir_core::{Generation, Partition, Quantity};
+use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
+use weir_metering::meter::Aggregation;
+use weir_wire::batch_blob::decode_deltas;
+
+use super::month;
+use crate::StoreError;
+use crate::postgres::Pool;
+
+const ATTEMPT: &str = "fold usage";
+
+const STANDING: &str = "SELECT generation, folded_to, next_offset FROM journal_partition WHERE partition = $1";
+pub(super) const DELTAS: &str = "SELECT from_offset, to_offset, deltas FROM batch
+    WHERE partition = $1 AND generation = $2 AND from_offset >= $3 AND to_offset <= $4
+    ORDER BY from_offset LIMIT $5";
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1466262898, $1)";
+const FOLDED: &str = "UPDATE journal_partition SET folded_to = $4
+    WHERE partition = $1 AND generation = $2 AND folded_to = $3";
+const ADD: &str = "INSERT INTO usage AS u (tenant, meter, hour, dimensions, generation, partition,
+        quantity, event_count)
+    SELECT k.tenant, k.meter, k.hour, k.dimensions, $1, $2, k.quantity::numeric, k.event_count
+    FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
+        AS k (tenant, meter, hour, dimensions, quantity, event_count)
+    ON CONFLICT (tenant, meter, hour, dimensions, generation, partition) DO UPDATE
+    SET quantity = u.quantity + EXCLUDED.quantity, event_count = u.event_count + EXCLUDED.event_count";
+const MAX: &str = "INSERT INTO usage AS u (tenant, meter, hour, dimensions, generation, partition,
+        quantity, event_count)
+    SELECT k.tenant, k.meter, k.hour, k.dimensions, $1, $2, k.quantity::numeric, k.event_count
+    FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
+        AS k (tenant, meter, hour, dimensions, quantity, event_count)
+    ON CONFLICT (tenant, meter, hour, dimensions, generation, partition) DO UPDATE
+    SET quantity = GREATEST(u.quantity, EXCLUDED.quantity),
+        event_count = u.event_count + EXCLUDED.event_count";
+const MIN: &str = "INSERT INTO usage AS u (tenant, meter, hour, dimensions, generation, partition,
+        quantity, event_count)
+    SELECT k.tenant, k.meter, k.hour, k.dimensions, $1, $2, k.quantity::numeric, k.event_count
+    FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
+        AS k (tenant, meter, hour, dimensions, quantity, event_count)
+    ON CONFLICT (tenant, meter, hour, dimensions, generation, partition) DO UPDATE
+    SET quantity = LEAST(u.quantity, EXCLUDED.quantity),
+        event_count = u.event_count + EXCLUDED.event_count";
+const LATEST: &str = "INSERT INTO usage AS u (tenant, meter, hour, dimensions, generation, partition,
+        quantity, event_count, latest_at, latest_offset)
+    SELECT k.tenant, k.meter, k.hour, k.dimensions, $1, $2, k.quantity::numeric, k.event_count,
+        k.latest_at, k.latest_offset
+    FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[],
+        $9::timestamptz[], $10::bigint[])
+        AS k (tenant, meter, hour, dimensions, quantity, event_count, latest_at, latest_offset)
+    ON CONFLICT (tenant, meter, hour, dimensions, generation, partition) DO UPDATE
+    SET quantity = CASE WHEN (EXCLUDED.latest_at, EXCLUDED.latest_offset) > (u.latest_at, u.latest_offset)
+            THEN EXCLUDED.quantity ELSE u.quantity END,
+        latest_offset = CASE WHEN (EXCLUDED.latest_at, EXCLUDED.latest_offset) > (u.latest_at, u.latest_offset)
+            THEN EXCLUDED.latest_offset ELSE u.latest_offset END,
+        latest_at = GREATEST(u.latest_at, EXCLUDED.latest_at),
+        event_count = u.event_count + EXCLUDED.event_count";
+const NEW_VALUES: &str = "WITH fresh AS (
+        INSERT INTO usage_unique (tenant, meter, hour, dimensions, value_hash, generation, partition)
+        SELECT k.tenant, k.meter, k.hour, k.dimensions, k.value_hash, $1, $2
+        FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::bytea[])
+            AS k (tenant, meter, hour, dimensions, value_hash)
+        ON CONFLICT DO NOTHING RETURNING tenant, meter, hour, dimensions
+    ) SELECT tenant, meter, hour, dimensions, count(*) AS fresh_count
+    FROM fresh GROUP BY tenant, meter, hour, dimensions";
+
+/// Batches folded at once: bounds memory and the length of the transaction.
+const BATCHES_MAX: i64 = 64;
+
+/// What one step of folding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folded {
+    /// Everything committed is in the usage rows.
+    Everything,
+    /// Rows hold everything below this now, and there is more.
+    UpTo(i64),
+}
+
+#[derive(FromRow)]
+pub(super) struct DeltasRow {
+    pub(super) from_offset: i64,
+    pub(super) to_offset: i64,
+    pub(super) deltas: Vec<u8>,
+}
+
+/// Folds the next batches of a partition.
+pub async fn fold_step(pool: &Pool, partition: Partition) -> Result<Folded, StoreError> {
+    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let standing: Option<(Generation, i64, i64)> =
+        sqlx::query_as(STANDING).bind(partition).fetch_optional(pool).await.map_err(failed)?;
+    let Some((generation, folded_to, next_offset)) = standing else { return Ok(Folded::Everything) };
+    if folded_to >= next_offset {
+        return Ok(Folded::Everything);
+    }
+    let rows: Vec<DeltasRow> = sqlx::query_as(DELTAS)
+        .bind(partition)
+        .bind(generation)
+        .bind(folded_to)
+        .bind(next_offset)
+        .bind(BATCHES_MAX)
+        .fetch_all(pool)
+        .await
+        .map_err(failed)?;
+    let (deltas, to) = merge(partition, folded_to, &rows)?;
+    month::ensure(pool, deltas.keys().map(|key| key.hour)).await?;
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    sqlx::query(LOCK).bind(partition).execute(&mut *transaction).await.map_err(failed)?;
+    let still: Option<(Generation, i64, i64)> =
+        sqlx::query_as(STANDING).bind(partition).fetch_optional(&mut *transaction).await.map_err(failed)?;
+    if still.map(|(generation, folded_to, _)| (generation, folded_to)) != Some((generation, folded_to)) {
+        // Someone else folded meanwhile; the next step begins where that ended.
+        return Ok(Folded::UpTo(folded_to));
+    }
+    write(&mut transaction, (generation, partition), &deltas).await.map_err(failed)?;
+    let moved = sqlx::query(FOLDED)
+        .bind(partition)
+        .bind(generation)
+        .bind(folded_to)
+        .bind(to)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    if moved.rows_affected() != 1 {
+        return Ok(Folded::UpTo(folded_to));
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(if to == next_offset { Folded::Everything } else { Folded::UpTo(to) })
+}
+
+/// Merges the deltas of batches that must follow each other from `from` on.
+pub(super) fn merge(
+    partition: Partition,
+    from: i64,
+    rows: &[DeltasRow],
+) -> Result<(BTreeMap<UsageKey, Aggregate>, i64), StoreError> {
+    let corrupt = |words: String| StoreError::corrupt(ATTEMPT, format!("partition {partition}: {words}"));
+    let mut deltas = BTreeMap::new();
+    let mut to = from;
+    for row in rows {
+        if row.from_offset != to {
+            return Err(corrupt(format!("a batch should begin at {to}, the next begins at {}", row.from_offset)));
+        }
+        to = row.to_offset;
+        let more = decode_deltas(&row.deltas)
+            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from_offset)))?;
+        merge_deltas(&mut deltas, more)
+            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from_offset)))?;
+    }
+    if to == from {
+        return Err(corrupt(format!("there is no batch that begins at {from}")));
+    }
+    Ok((deltas, to))
+}
+
+/// Entries as columns of arrays.
+#[derive(Default)]
+pub(super) struct Columns {
+    pub(super) tenants: Vec<String>,
+    pub(super) meters: Vec<String>,
+    pub(super) hours: Vec<DateTime<Utc>>,
+    pub(super) dimensions: Vec<String>,
+    quantities: Vec<String>,
+    counts: Vec<i64>,
+    latest_at: Vec<DateTime<Utc>>,
+    latest_offsets: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
+}
+
+impl Columns {
+    pub(super) fn push_key(&mut self, key: &UsageKey) {
+        self.tenants.push(key.tenant.to_string());
+        self.meters.push(key.meter.to_string());
+        self.hours.push(key.hour.to_chrono());
+        self.dimensions.push(key.dimensions.clone());
+    }
+
+    fn push(&mut self, key: &UsageKey, quantity: Quantity, aggregate: &Aggregate) {
+        self.push_key(key);
+        self.quantities.push(quantity.to_string());
+        self.counts.push(i64::try_from(aggregate.count()).unwrap_or(i64::MAX));
+        if let Aggregate::Latest { time, offset, .. } = aggregate {
+            self.latest_at.push(time.to_chrono());
+            self.latest_offsets.push(*offset);
+        }
+    }
+}
+
+type Place = (Generation, Partition);
+
+async fn write(
+    connection: &mut PgConnection,
+    place: Place,
+    deltas: &BTreeMap<UsageKey, Aggregate>,
+) -> Result<(), sqlx::Error> {
+    let fresh = insert_values(connection, place, deltas).await?;
+    let mut by_kind: [Columns; 4] = Default::default();
+    let [add, max, min, latest] = &mut by_kind;
+    for (key, aggregate) in deltas {
+        match aggregate.aggregation() {
+            Aggregation::Count | Aggregation::Sum => add.push(key, aggregate.quantity(), aggregate),
+            Aggregation::Unique => {
+                let fresh = fresh.get(key).copied().unwrap_or(0);
+                add.push(key, Quantity::from_units(fresh), aggregate);
+            }
+            Aggregation::Max => max.push(key, aggregate.quantity(), aggregate),
+            Aggregation::Min => min.push(key, aggregate.quantity(), aggregate),
+            Aggregation::Latest => latest.push(key, aggregate.quantity(), aggregate),
+        }
+    }
+    for (statement, columns) in [ADD, MAX, MIN, LATEST].into_iter().zip(by_kind) {
+        if columns.tenants.is_empty() {
+            continue;
+        }
+        let query = sqlx::query(statement)
+            .bind(place.0)
+            .bind(place.1)
+            .bind(columns.tenants)
+            .bind(columns.meters)
+            .bind(columns.hours)
+            .bind(columns.dimensions)
+            .bind(columns.quantities)
+            .bind(columns.counts);
+        let query = if statement == LATEST {
+            query.bind(columns.latest_at).bind(columns.latest_offsets)
+        } else {
+            query
+        };
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct FreshRow {
+    tenant: String,
+    meter: String,
+    hour: DateTime<Utc>,
+    dimensions: String,
+    fresh_count: i64,
+}
+
+/// Adds the values of `unique` meters; how many of them were new, by key.
+async fn insert_values<'a>(
+    connection: &mut PgConnection,
+    place: Place,
+    deltas: &'a BTreeMap<UsageKey, Aggregate>,
+) -> Result<BTreeMap<&'a UsageKey, i64>, sqlx::Error> {
+    let mut columns = Columns::default();
+    let mut by_text = BTreeMap::new();
+    for (key, aggregate) in deltas {
+        let Aggregate::Unique { hashes, .. } = aggregate else { continue };
+        by_text.insert((key.tenant.as_str(), key.meter.as_str(), key.hour, key.dimensions.as_str()), key);
+        for hash in hashes {
+            columns.push_key(key);
+            columns.hashes.push(hash.to_bytes().to_vec());
+        }
+    }
+    if by_text.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows: Vec<FreshRow> = sqlx::query_as(NEW_VALUES)
+        .bind(place.0)
+        .bind(place.1)
+        .bind(columns.tenants)
+        .bind(columns.meters)
+        .bind(columns.hours)
+        .bind(columns.dimensions)
+        .bind(columns.hashes)
+        .fetch_all(&mut *connection)
+        .await?;
+    let find = |row: &FreshRow| {
+        let text = (row.tenant.as_str(), row.meter.as_str(), row.hour.into(), row.dimensions.as_str());
+        by_text.get(&text).map(|key| (*key, row.fresh_count))
+    };
+    Ok(rows.iter().filter_map(find).collect())
+}

@@ -1,0 +1,111 @@
+//! The rows of the projection's tables, as the columns stand there.
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+use weir_core::{Position, Timestamp};
+use weir_metering::event::UsageEvent;
+
+use crate::ledger::rollup::{Rollup, UsageTotal};
+
+/// How far a generation stands left of an offset in a version: offsets have 48 bits.
+const GENERATION_SHIFT: u32 = 48;
+
+/// A raw event.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Which life of the topic.
+    pub generation: i32,
+    /// Which partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The broker's time, milliseconds since 1970.
+    pub broker_time: i64,
+    /// Whose.
+    pub tenant: String,
+    /// CloudEvents `source`.
+    pub source: String,
+    /// CloudEvents `id`.
+    pub id: String,
+    /// CloudEvents `type`.
+    pub r#type: String,
+    /// When it is taken to have happened, milliseconds since 1970.
+    pub time: i64,
+    /// The members of `data`, sorted.
+    pub data: Vec<(String, String)>,
+}
+
+impl EventRow {
+    /// The row of an accepted event.
+    pub fn of(position: Position, broker_time: Timestamp, event: UsageEvent) -> Self {
+        Self {
+            generation: position.generation,
+            partition: position.partition,
+            offset: position.offset,
+            broker_time: broker_time.millis(),
+            time: event.time_or(broker_time).millis(),
+            tenant: event.tenant,
+            source: event.source,
+            id: event.id,
+            r#type: event.event_type,
+            data: event.data,
+        }
+    }
+
+    /// The event, and when it is taken to have happened: what its content hash covers.
+    pub fn into_event(mut self) -> (UsageEvent, Timestamp) {
+        let time = Timestamp::clamped(self.time);
+        self.data.sort();
+        let event = UsageEvent {
+            tenant: self.tenant,
+            source: self.source,
+            id: self.id,
+            event_type: self.r#type,
+            time: Some(time),
+            data: self.data,
+        };
+        (event, time)
+    }
+}
+
+/// An absolute total of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct RollupRow {
+    /// Whose.
+    pub tenant: String,
+    /// Which meter.
+    pub meter: String,
+    /// Start of the hour, milliseconds since 1970.
+    pub hour: i64,
+    /// Canonical JSON.
+    pub dimensions: String,
+    /// Which life of the topic.
+    pub generation: i32,
+    /// Which partition.
+    pub partition: i32,
+    /// Nano-units.
+    pub quantity: i128,
+    /// How many events.
+    pub event_count: u64,
+    /// The highest is the truth.
+    pub version: u64,
+}
+
+impl RollupRow {
+    /// The row of one total of a rollup.
+    pub fn of(rollup: &Rollup, total: UsageTotal) -> Self {
+        let generation = u64::try_from(rollup.generation).unwrap_or_default();
+        let folded_to = u64::try_from(rollup.folded_to).unwrap_or_default();
+        Self {
+            tenant: total.tenant,
+            meter: total.meter,
+            hour: total.hour.millis(),
+            dimensions: total.dimensions,
+            generation: rollup.generation,
+            partition: rollup.partition,
+            quantity: total.quantity.nanos(),
+            event_count: total.event_count,
+            version: (generation << GENERATION_SHIFT) + folded_to,
+        }
+    }
+}
