@@ -9,4 +9,5 @@ mod change;
 mod load;
 
 pub use change::{CatalogError, apply, plan};
+pub(crate) use load::SNAPSHOT;
 pub use load::{bump, load, published, version};

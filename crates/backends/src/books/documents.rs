@@ -1,0 +1,326 @@
+//! The rows of documents and their lines: drafts are inserted and dropped here, finalized
+//! ones only read. The text in `document` is the whole of a document as it was billed.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use weir_billing::{DocumentType, Invoice};
+use weir_core::{Position, Span, TenantId, Timestamp};
+
+use super::failed;
+use crate::StoreError;
+use crate::postgres::Pool;
+
+/// Where a document stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentStatus {
+    /// It has no number and may still change or go.
+    Draft,
+    /// It has a number and never changes.
+    Finalized,
+    /// Finalized, and paid.
+    Paid,
+    /// Finalized, and no longer owed.
+    Void,
+}
+
+/// A document as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentRow {
+    /// `inv_…`.
+    pub id: String,
+    /// Invoice or correction.
+    pub document_type: DocumentType,
+    /// Where it stands.
+    pub status: DocumentStatus,
+    /// Its number; drafts have none.
+    pub number: Option<String>,
+    /// Who issued it.
+    pub legal_entity: String,
+    /// Who is billed.
+    pub tenant: String,
+    /// Its name today.
+    pub tenant_name: String,
+    /// For which subscription.
+    pub subscription: String,
+    /// The billing period.
+    pub period: Span,
+    /// 0 the invoice, 1… its corrections.
+    pub sequence: i32,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Exact decimal text.
+    pub total: String,
+    /// Events below it count.
+    pub cut: Position,
+    /// Canonical JSON.
+    pub document: String,
+    /// SHA-256 in hex.
+    pub hash: String,
+    /// When it was finalized.
+    pub finalized_at: Option<Timestamp>,
+}
+
+/// A line as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct LineRow {
+    /// The document's id.
+    pub invoice: String,
+    /// From 1.
+    pub line: i32,
+    /// Which meter.
+    pub meter: Option<String>,
+    /// For people.
+    pub description: String,
+    /// Exact decimal text.
+    pub quantity: String,
+    /// How many events.
+    pub event_count: i64,
+    /// Which plan.
+    pub plan: String,
+    /// Which version of it.
+    pub plan_version: i32,
+    /// Exact decimal text.
+    pub amount: String,
+    /// Canonical JSON.
+    pub document: String,
+    /// SHA-256 in hex.
+    pub hash: String,
+}
+
+/// Which finalized documents are meant; all conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Whose period begins in this span.
+    pub period: Option<Span>,
+    /// With this number.
+    pub number: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    document_type: String,
+    status: String,
+    number: Option<String>,
+    legal_entity: String,
+    tenant: String,
+    tenant_name: String,
+    subscription: String,
+    period_start: DateTime<Utc>,
+    period_end: DateTime<Utc>,
+    sequence: i32,
+    currency: String,
+    total: String,
+    cut_generation: i32,
+    cut_partition: i32,
+    cut_offset: i64,
+    document: String,
+    hash: String,
+    finalized_at: Option<DateTime<Utc>>,
+}
+
+const INSERT_DRAFT: &str =
+    "INSERT INTO invoice (id, document_type, status, legal_entity, tenant, subscription,
+        period_start, period_end, sequence, currency, total, cut_generation, cut_partition, cut_offset,
+        document, hash, created_at)
+    VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14, $15, $16)
+    ON CONFLICT (subscription, period_start, sequence) DO NOTHING";
+const OF_SEQUENCE: &str =
+    "SELECT id FROM invoice WHERE subscription = $1 AND period_start = $2 AND sequence = $3";
+const DELETE_DRAFT: &str = "DELETE FROM invoice WHERE id = $1 AND status = 'draft'";
+const FINALIZED_OF_PERIOD: &str = "SELECT document FROM invoice
+    WHERE subscription = $1 AND period_start = $2 AND status <> 'draft' ORDER BY sequence";
+const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.legal_entity, i.tenant,
+        t.name AS tenant_name, i.subscription, i.period_start, i.period_end, i.sequence, i.currency,
+        trim_scale(i.total)::text AS total, i.cut_generation, i.cut_partition, i.cut_offset, i.document,
+        i.hash, i.finalized_at
+    FROM invoice i JOIN tenant t ON t.id = i.tenant
+    WHERE i.status <> 'draft' AND ($1::text IS NULL OR i.tenant = $1)
+      AND ($2::timestamptz IS NULL OR i.period_start >= $2)
+      AND ($3::timestamptz IS NULL OR i.period_start < $3)
+      AND ($4::text IS NULL OR i.number = $4)
+    ORDER BY i.legal_entity, length(i.number), i.number COLLATE \"C\"";
+const LINES: &str = "SELECT invoice, line, meter, description, trim_scale(quantity)::text AS quantity,
+        event_count, plan, plan_version, trim_scale(amount)::text AS amount, document, hash
+    FROM invoice_line WHERE invoice = ANY($1) ORDER BY invoice, line";
+
+/// Inserts a draft and returns the id of the document that has this place in the period:
+/// the draft's own, or that of one that was there before.
+pub async fn insert_draft(
+    pool: &Pool,
+    draft: &Invoice,
+    sequence: i32,
+    now: Timestamp,
+) -> Result<String, StoreError> {
+    const ATTEMPT: &str = "insert a draft";
+    let document = draft.canonical_json().map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    sqlx::query(INSERT_DRAFT)
+        .bind(draft.id.as_str())
+        .bind(type_text(draft.document_type))
+        .bind(draft.legal_entity.as_str())
+        .bind(draft.tenant.as_str())
+        .bind(draft.subscription_id.as_str())
+        .bind(draft.period.start.to_chrono())
+        .bind(draft.period.end.to_chrono())
+        .bind(sequence)
+        .bind(draft.currency.code())
+        .bind(draft.total.amount.to_string())
+        .bind(draft.cut.generation)
+        .bind(draft.cut.partition)
+        .bind(draft.cut.offset)
+        .bind(document)
+        .bind(draft.hash.as_str())
+        .bind(now.to_chrono())
+        .execute(pool)
+        .await
+        .map_err(failed(ATTEMPT))?;
+    sqlx::query_scalar(OF_SEQUENCE)
+        .bind(draft.subscription_id.as_str())
+        .bind(draft.period.start.to_chrono())
+        .bind(sequence)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed(ATTEMPT))?
+        .ok_or_else(|| StoreError::Transient {
+            attempt: ATTEMPT,
+            reason: "another run dropped the draft in between".to_owned(),
+        })
+}
+
+/// Removes a draft; a finalized document stays.
+pub async fn drop_draft(pool: &Pool, id: &str) -> Result<(), StoreError> {
+    let mut conn = pool.acquire().await.map_err(failed("drop a draft"))?;
+    delete_draft(&mut conn, id).await
+}
+
+pub(super) async fn delete_draft(conn: &mut PgConnection, id: &str) -> Result<(), StoreError> {
+    sqlx::query(DELETE_DRAFT).bind(id).execute(conn).await.map(|_| ()).map_err(failed("drop a draft"))
+}
+
+/// The finalized documents of a period, in order of issue.
+pub(super) async fn finalized_of_period(
+    conn: &mut PgConnection,
+    subscription: &str,
+    period: Span,
+) -> Result<Vec<Invoice>, StoreError> {
+    let texts: Vec<String> = sqlx::query_scalar(FINALIZED_OF_PERIOD)
+        .bind(subscription)
+        .bind(period.start.to_chrono())
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read the documents of a period"))?;
+    texts.iter().map(|text| stored_invoice(text)).collect()
+}
+
+/// The finalized documents of a period in order of issue, and which sequence number is next.
+pub async fn sequence_of_period(
+    pool: &Pool,
+    subscription: &str,
+    period: Span,
+) -> Result<(Vec<Invoice>, i32), StoreError> {
+    const ATTEMPT: &str = "read the documents of a period";
+    let mut conn = pool.acquire().await.map_err(failed(ATTEMPT))?;
+    let earlier = finalized_of_period(&mut conn, subscription, period).await?;
+    let next = i32::try_from(earlier.len()).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    Ok((earlier, next))
+}
+
+/// Reads a document from its stored text.
+pub fn stored_invoice(text: &str) -> Result<Invoice, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::corrupt("read a stored document", format!("{error} in {text}")))
+}
+
+/// The finalized documents of a selection, by legal entity and number.
+pub async fn documents(pool: &Pool, selection: &Selection) -> Result<Vec<DocumentRow>, StoreError> {
+    let mut conn = pool.acquire().await.map_err(failed("read the documents"))?;
+    documents_in(&mut conn, selection).await
+}
+
+pub(super) async fn documents_in(
+    conn: &mut PgConnection,
+    selection: &Selection,
+) -> Result<Vec<DocumentRow>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(DOCUMENTS)
+        .bind(selection.tenant.as_ref().map(TenantId::as_str))
+        .bind(selection.period.map(|period| period.start.to_chrono()))
+        .bind(selection.period.map(|period| period.end.to_chrono()))
+        .bind(selection.number.as_deref())
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read the documents"))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// The lines of documents, by document id and line.
+pub async fn lines(pool: &Pool, documents: &[DocumentRow]) -> Result<Vec<LineRow>, StoreError> {
+    let mut conn = pool.acquire().await.map_err(failed("read the lines of documents"))?;
+    lines_in(&mut conn, documents).await
+}
+
+pub(super) async fn lines_in(
+    conn: &mut PgConnection,
+    documents: &[DocumentRow],
+) -> Result<Vec<LineRow>, StoreError> {
+    let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
+    sqlx::query_as(LINES).bind(ids).fetch_all(conn).await.map_err(failed("read the lines of documents"))
+}
+
+/// A document's type as stored.
+pub(super) fn type_text(document_type: DocumentType) -> &'static str {
+    match document_type {
+        DocumentType::Invoice => "invoice",
+        DocumentType::Correction => "correction",
+    }
+}
+
+impl DocumentStatus {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Finalized => "finalized",
+            Self::Paid => "paid",
+            Self::Void => "void",
+        }
+    }
+}
+
+impl Row {
+    fn read(self) -> Result<DocumentRow, StoreError> {
+        let corrupt = |what: &str| StoreError::corrupt("read a document", format!("{}: {what}", self.id));
+        let document_type = [DocumentType::Invoice, DocumentType::Correction]
+            .into_iter()
+            .find(|kind| type_text(*kind) == self.document_type)
+            .ok_or_else(|| corrupt("unknown type"))?;
+        use DocumentStatus::{Draft, Finalized, Paid, Void};
+        let status = [Draft, Finalized, Paid, Void]
+            .into_iter()
+            .find(|status| status.as_str() == self.status)
+            .ok_or_else(|| corrupt("unknown status"))?;
+        Ok(DocumentRow {
+            document_type,
+            status,
+            period: Span { start: self.period_start.into(), end: self.period_end.into() },
+            cut: Position {
+                generation: self.cut_generation,
+                partition: self.cut_partition,
+                offset: self.cut_offset,
+            },
+            finalized_at: self.finalized_at.map(Timestamp::from),
+            id: self.id,
+            number: self.number,
+            legal_entity: self.legal_entity,
+            tenant: self.tenant,
+            tenant_name: self.tenant_name,
+            subscription: self.subscription,
+            sequence: self.sequence,
+            currency: self.currency,
+            total: self.total,
+            document: self.document,
+            hash: self.hash,
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! What proves documents: everything that the ledger holds about them, read in one
+//! snapshot. It compares nothing and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, Postgres, Transaction};
+use weir_core::{ContentSum, Generation, Hash128, HashKey, Partition, Quantity, TenantId, Timestamp};
+use weir_metering::aggregate::{Aggregate, UsageKey};
+use weir_metering::meter::MeterKey;
+use weir_wire::batch_blob::decode_deltas;
+
+use super::documents::{self, DocumentRow, LineRow, Selection};
+use super::due::{JournalReach, reach};
+use super::failed;
+use super::usage::exact;
+use crate::StoreError;
+use crate::catalog::SNAPSHOT;
+use crate::postgres::Pool;
+
+const ATTEMPT: &str = "read the evidence for documents";
+/// Batches read at a time.
+const PAGE: i64 = 256;
+
+/// One snapshot of the ledger.
+#[derive(Debug)]
+pub struct Evidence {
+    snapshot: Transaction<'static, Postgres>,
+}
+
+/// A link of the chain, as far as documents rest on it.
+#[derive(Clone, Debug)]
+pub struct BatchRow {
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// The first offset that it covers.
+    pub from_offset: i64,
+    /// The first offset that it does not.
+    pub to_offset: i64,
+    /// How many events it accepted.
+    pub accepted_count: u64,
+    /// Sum of their hashes.
+    pub content_sum: ContentSum,
+    /// What usage grew by.
+    pub deltas: BTreeMap<UsageKey, Aggregate>,
+}
+
+/// A row of usage by hour; for `unique` meters with its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The quantity; for `unique` meters it is not looked at.
+    pub quantity: Quantity,
+    /// How many events.
+    pub event_count: u64,
+    /// `latest`: time and offset of the value.
+    pub latest: Option<(Timestamp, i64)>,
+    /// `unique`: the different values.
+    pub values: BTreeSet<Hash128>,
+}
+
+/// What a document names and another table says.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct SubscriptionFacts {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// For which plan.
+    pub plan: String,
+    /// IANA name of the tenant's billing zone.
+    pub zone: String,
+}
+
+const BATCHES: &str = "SELECT generation, from_offset, to_offset, accepted_count, content_sum, deltas
+    FROM batch WHERE partition = $1 AND (generation, from_offset) > ($2, $3)
+    ORDER BY generation, from_offset LIMIT $4";
+const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone
+    FROM subscription s JOIN tenant t ON t.id = s.tenant WHERE s.id = ANY($1)";
+const USAGE: &str = "SELECT meter, hour, dimensions, generation, quantity::text AS quantity, event_count,
+        latest_at, latest_offset
+    FROM usage WHERE tenant = $1 AND partition = $2";
+const VALUES: &str = "SELECT meter, hour, dimensions, generation, value_hash
+    FROM usage_unique WHERE tenant = $1 AND partition = $2";
+const IDENTITY_KEY: &str = "SELECT identity_key FROM installation";
+
+type RawBatch = (i32, i64, i64, i64, Vec<u8>, Vec<u8>);
+type RawUsage = (String, DateTime<Utc>, String, i32, String, i64, Option<DateTime<Utc>>, Option<i64>);
+type RawValue = (String, DateTime<Utc>, String, i32, Vec<u8>);
+
+impl Evidence {
+    /// Opens a snapshot. It should not be held for long: it keeps old rows alive.
+    pub async fn open(pool: &Pool) -> Result<Self, StoreError> {
+        let snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed(ATTEMPT))?;
+        Ok(Self { snapshot })
+    }
+
+    /// Ends the snapshot.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.snapshot.commit().await.map_err(failed(ATTEMPT))
+    }
+
+    /// The secret key of content sums.
+    pub async fn identity_key(&mut self) -> Result<HashKey, StoreError> {
+        let key: Vec<u8> = sqlx::query_scalar(IDENTITY_KEY)
+            .fetch_one(&mut *self.snapshot)
+            .await
+            .map_err(failed("read the installation"))?;
+        Ok(HashKey::new(sixteen(&key)?))
+    }
+
+    /// Finalized documents, by legal entity and number.
+    pub async fn documents(&mut self, selection: &Selection) -> Result<Vec<DocumentRow>, StoreError> {
+        documents::documents_in(&mut self.snapshot, selection).await
+    }
+
+    /// Their lines.
+    pub async fn lines(&mut self, documents: &[DocumentRow]) -> Result<Vec<LineRow>, StoreError> {
+        documents::lines_in(&mut self.snapshot, documents).await
+    }
+
+    /// The subscriptions that documents name.
+    pub async fn subscriptions(&mut self, ids: Vec<String>) -> Result<Vec<SubscriptionFacts>, StoreError> {
+        sqlx::query_as(SUBSCRIPTIONS)
+            .bind(ids)
+            .fetch_all(&mut *self.snapshot)
+            .await
+            .map_err(failed("read the subscriptions"))
+    }
+
+    /// How far a partition has come.
+    pub async fn reach(&mut self, partition: Partition) -> Result<Option<JournalReach>, StoreError> {
+        reach(&mut self.snapshot, partition).await
+    }
+
+    /// The next batches of a partition after one, in order; empty at the end. Begin with
+    /// generation `i32::MIN`.
+    pub async fn batches_after(
+        &mut self,
+        partition: Partition,
+        after: (Generation, i64),
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        let rows: Vec<RawBatch> = sqlx::query_as(BATCHES)
+            .bind(partition)
+            .bind(after.0)
+            .bind(after.1)
+            .bind(PAGE)
+            .fetch_all(&mut *self.snapshot)
+            .await
+            .map_err(failed("read the chain of batches"))?;
+        rows.into_iter()
+            .map(|(generation, from_offset, to_offset, accepted, sum, deltas)| {
+                let named = |error: &dyn std::fmt::Display| {
+                    let at = format!("{generation}/{partition}/{from_offset}");
+                    StoreError::corrupt("read the chain of batches", format!("the batch at {at}: {error}"))
+                };
+                Ok(BatchRow {
+                    generation,
+                    from_offset,
+                    to_offset,
+                    accepted_count: u64::try_from(accepted).map_err(|error| named(&error))?,
+                    content_sum: ContentSum::from_bytes(sixteen(&sum)?),
+                    deltas: decode_deltas(&deltas).map_err(|error| named(&error))?,
+                })
+            })
+            .collect()
+    }
+
+    /// A tenant's usage rows of one partition, by generation and key.
+    pub async fn usage_rows(
+        &mut self,
+        tenant: &TenantId,
+        partition: Partition,
+    ) -> Result<BTreeMap<(Generation, UsageKey), UsageRow>, StoreError> {
+        let mut rows = BTreeMap::new();
+        let found: Vec<RawUsage> = self.of_tenant(USAGE, tenant, partition).await?;
+        for (meter, hour, dimensions, generation, quantity, events, latest_at, latest_offset) in found {
+            let row = UsageRow {
+                quantity: exact(Some(&quantity))?,
+                event_count: u64::try_from(events).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+                latest: latest_at.map(Timestamp::from).zip(latest_offset),
+                values: BTreeSet::new(),
+            };
+            rows.insert((generation, usage_key(tenant, &meter, hour, dimensions)?), row);
+        }
+        let values: Vec<RawValue> = self.of_tenant(VALUES, tenant, partition).await?;
+        for (meter, hour, dimensions, generation, hash) in values {
+            let empty =
+                UsageRow { quantity: Quantity::ZERO, event_count: 0, latest: None, values: BTreeSet::new() };
+            let key = (generation, usage_key(tenant, &meter, hour, dimensions)?);
+            rows.entry(key).or_insert(empty).values.insert(Hash128::from_bytes(sixteen(&hash)?));
+        }
+        Ok(rows)
+    }
+
+    async fn of_tenant<T>(
+        &mut self,
+        query: &'static str,
+        tenant: &TenantId,
+        partition: Partition,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+    {
+        sqlx::query_as(query)
+            .bind(tenant.as_str())
+            .bind(partition)
+            .fetch_all(&mut *self.snapshot)
+            .await
+            .map_err(failed("read usage rows"))
+    }
+}
+
+fn usage_key(
+    tenant: &TenantId,
+    meter: &str,
+    hour: DateTime<Utc>,
+    dimensions: String,
+) -> Result<UsageKey, StoreError> {
+    let meter = MeterKey::new(meter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    Ok(UsageKey { tenant: tenant.clone(), meter, hour: hour.into(), dimensions })
+}
+
+fn sixteen(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
+    <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::corrupt(ATTEMPT, "a hash is not 16 bytes"))
+}
