@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod journal;
 pub mod ledger;
+pub mod ledger_audit;
 pub mod outbox;
 pub mod postgres;
 pub mod projection;

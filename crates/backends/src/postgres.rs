@@ -36,6 +36,24 @@ pub async fn migrate(pool: &Pool) -> Result<(), StoreError> {
     MIGRATIONS.run(pool).await.map_err(|error| StoreError::corrupt("migrate the ledger", error))
 }
 
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
+
+/// Whether every migration of this version of Weir has been applied.
+pub async fn is_migrated(pool: &Pool) -> Result<bool, StoreError> {
+    let known: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| StoreError::postgres("look for the ledger's tables", &error))?;
+    if known.is_none() {
+        return Ok(false);
+    }
+    let applied: Vec<i64> = sqlx::query_scalar(APPLIED)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read the ledger's migrations", &error))?;
+    Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
+}
+
 /// What must be the same for every process that shares a ledger.
 #[derive(Clone, Debug)]
 pub struct Installation {
