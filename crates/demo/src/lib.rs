@@ -1,1 +1,19 @@
-//! weir-demo.
+//! The demo: real usage of several tenants goes through Weir, and an independent count of what
+//! was produced stands beside Weir's. It sees Weir only from outside: the `weir` program, HTTP,
+//! Kafka, SQL for reading, the webhook. It shares no code with Weir's crates.
+
+pub mod tenants;
+
+pub mod calendar;
+pub mod decimal;
+pub mod event;
+pub mod mishaps;
+pub mod partition;
+pub mod script;
+pub mod series;
+
+pub mod tally;
+
+pub mod api;
+pub mod producers;
+pub mod webhook;
