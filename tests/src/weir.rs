@@ -1,0 +1,186 @@
+//! The `weir` program as a user runs it: commands, and the serving process, which can be killed
+//! and started again. Configured by environment variables alone.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::wait;
+
+/// How long `weir serve` may take to drain after SIGTERM, in seconds.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Where the program is configured to find its servers and to listen.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    variables: Vec<(String, String)>,
+    api: u16,
+    admin: u16,
+    log: PathBuf,
+}
+
+impl Settings {
+    /// Settings for servers at these addresses, on free ports; its output goes to `folder`.
+    pub fn new(kafka: &str, postgres: &str, clickhouse: &str, folder: &Path) -> Result<Self> {
+        let (api, admin) = (free_port()?, free_port()?);
+        let variables = [
+            ("WEIR_ENV", "test".to_owned()),
+            ("WEIR_KAFKA__BOOTSTRAP_SERVERS", kafka.to_owned()),
+            ("WEIR_POSTGRES__URL", postgres.to_owned()),
+            ("WEIR_CLICKHOUSE__URL", clickhouse.to_owned()),
+            ("WEIR_API__LISTEN", format!("127.0.0.1:{api}")),
+            ("WEIR_ADMIN__LISTEN", format!("127.0.0.1:{admin}")),
+            ("WEIR_API__ALLOW_PRIVATE_WEBHOOKS", "true".to_owned()),
+            ("WEIR_LEDGER__SINGLE_NODE", "true".to_owned()),
+            ("WEIR_COUNTING__TICK_AFTER_MS", "1000".to_owned()),
+            ("WEIR_BILLING__GRACE_MS", "0".to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        Ok(Self { variables, api, admin, log: folder.join("weir.log") })
+    }
+
+    /// The API, without a slash at the end.
+    pub fn api(&self) -> String {
+        format!("http://127.0.0.1:{}", self.api)
+    }
+
+    /// Health and metrics.
+    pub fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.envs(self.variables.iter().cloned()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let output = self.command()?.args(arguments).output();
+        output.with_context(|| format!("run weir {}", arguments.join(" ")))
+    }
+
+    /// Runs a command that must succeed, and returns what it wrote to stdout.
+    pub fn succeed(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run(arguments)?;
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "weir {} ended with {}\nstdout:\n{stdout}\nstderr:\n{stderr}",
+            arguments.join(" "),
+            output.status
+        );
+        Ok(stdout.into_owned())
+    }
+
+    /// Starts `weir serve` and waits until it is ready.
+    pub async fn serve(&self) -> Result<Serving> {
+        let log = File::options().create(true).append(true).open(&self.log).context("open weir's log")?;
+        let child = self
+            .command()?
+            .arg("serve")
+            .stdout(log.try_clone().context("share weir's log")?)
+            .stderr(log)
+            .spawn()
+            .context("start weir serve")?;
+        let mut serving = Serving { child: Some(child), log: self.log.clone() };
+        let url = format!("{}/readyz", self.admin());
+        let ready = wait::until("weir to be ready", wait::PATIENCE, || async {
+            let answer = reqwest::get(&url).await.context("ask /readyz")?;
+            let status = answer.status();
+            let text = answer.text().await.unwrap_or_default();
+            ensure!(status.is_success(), "/readyz answered {status}: {text}");
+            Ok(Some(()))
+        });
+        if let Err(error) = ready.await {
+            bail!("{error:#}\n{}", serving.tail());
+        }
+        ensure!(serving.runs()?, "weir serve ended\n{}", serving.tail());
+        Ok(serving)
+    }
+}
+
+/// A running `weir serve`; killed when it is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Serving {
+    /// Ends it with SIGKILL, as a power cut would.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().context("kill weir")?;
+            child.wait().context("wait for weir's end")?;
+        }
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM and waits; it must end with 0.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().context("send SIGTERM")?;
+        ensure!(sent.success(), "kill -TERM {pid} ended with {sent}");
+        let mut status = None;
+        let ended = wait::until("weir to end after SIGTERM", DRAIN, || {
+            status = child.try_wait().ok().flatten();
+            let ended = status.map(|_| ());
+            async move { Ok(ended) }
+        });
+        ended.await?;
+        self.child = None;
+        let status = status.context("weir's exit status")?;
+        ensure!(status.success(), "weir ended with {status} after SIGTERM\n{}", self.tail());
+        Ok(())
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> Result<bool> {
+        match self.child.as_mut() {
+            Some(child) => Ok(child.try_wait().context("look after weir")?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// The end of its log.
+    pub fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let from = lines.len().saturating_sub(40);
+        format!("the end of weir's log:\n{}", lines[from..].join("\n"))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended already; either way nothing more can be done here.
+        let _ = self.kill();
+    }
+}
+
+/// The program beside this test's own: `target/<profile>/weir`.
+fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find this test's program")?;
+    let folder = own.parent().and_then(Path::parent).context("find the folder of the programs")?;
+    let binary = folder.join("weir");
+    ensure!(
+        binary.is_file(),
+        "{} does not exist: run `make build`, or `cargo build --bin weir`",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// A port that nothing listens on now.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr().context("find a free port")?.port())
+}
