@@ -3,4 +3,5 @@
 //! about usage or money, and knows nothing of HTTP's routes.
 
 pub mod ledger_check;
+pub mod billing;
 pub mod outbox;

@@ -1,0 +1,63 @@
+//! Billing: the run that makes documents of closed periods, the proof of those documents,
+//! and their export.
+//!
+//! It decides when and in which order; amounts are `weir-billing`'s, every statement is
+//! `weir-backends`'. Invariants: a period is closed by the journal, never by a clock; a
+//! run that is repeated, doubled or killed anywhere makes the same documents; a finalized
+//! document is never changed, only followed by a correction.
+
+pub mod export;
+pub mod verify;
+
+mod finalize;
+mod report;
+mod run;
+
+use serde::{Deserialize, Serialize};
+use weir_backends::StoreError;
+use weir_core::time::{DAY_MS, HOUR_MS};
+
+pub use report::{MadeDocument, Refused, RunReport, Waiting};
+pub use run::run;
+pub use verify::{VerifyReport, Which, verify};
+
+/// How billing is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BillingSettings {
+    /// How long after its end a period waits for late events, in milliseconds of broker time.
+    pub grace_ms: i64,
+    /// How far back finalized periods are looked at for late events, in milliseconds. At
+    /// least the window in which late events are accepted, plus the longest time between runs.
+    pub corrections_ms: i64,
+}
+
+impl Default for BillingSettings {
+    fn default() -> Self {
+        // Events are accepted for 35 days; runs may lie another 40 days apart.
+        Self { grace_ms: HOUR_MS, corrections_ms: 75 * DAY_MS }
+    }
+}
+
+/// Why a run or a proof could not go on. What was finalized before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum BillingError {
+    /// A store could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger has gone back in time: giving numbers would give some twice.
+    #[error(
+        "the ledger would give {legal_entity} the number {next_number} next, but the topic of invoice numbers already knows {in_topic}: the ledger was restored to an earlier state; restore the documents up to that number before billing"
+    )]
+    CounterBehind {
+        /// Which legal entity.
+        legal_entity: String,
+        /// What the ledger would give next.
+        next_number: i64,
+        /// The highest number that was told.
+        in_topic: i64,
+    },
+    /// No document has that number.
+    #[error("no finalized document has the number {0}")]
+    NoSuchNumber(String),
+}

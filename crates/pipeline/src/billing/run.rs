@@ -1,0 +1,181 @@
+//! The billing run: every period that the journal has closed gets its invoice, and every
+//! finalized one whose usage has changed since gets a correction.
+//!
+//! It may run twice at once, be killed anywhere and run again: drafts have their place by
+//! (subscription, period, sequence), and a draft is finalized once. Periods that cannot be
+//! billed do not keep the others from it.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use weir_backends::books::{self, BilledPeriod, DuePeriod, JournalReach};
+use weir_backends::postgres::Pool;
+use weir_backends::{StoreError, catalog};
+use weir_billing::subscription::closable;
+use weir_billing::{PlanVersion, Subscription};
+use weir_core::journal::partition_of;
+use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_metering::meter::{Aggregation, MeterKey};
+
+use super::finalize::{self, Outcome, Place};
+use super::report::{Refused, RunReport, Waiting};
+use super::{BillingError, BillingSettings};
+
+/// What every period of a run is billed by.
+pub(super) struct Books<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) settings: &'a BillingSettings,
+    pub(super) now: Timestamp,
+    pub(super) plans: Vec<PlanVersion>,
+    pub(super) aggregations: BTreeMap<MeterKey, Aggregation>,
+    partitions: i32,
+}
+
+/// Bills and corrects what is to be billed and corrected, of one tenant or all.
+///
+/// `last_number_in_topic` is the highest counter that the topic of invoice numbers knows
+/// for each legal entity; a ledger whose counter is behind it gives no numbers at all.
+/// `now` dates the documents; it closes no period.
+///
+/// # Errors
+/// A store's, or [`BillingError::CounterBehind`]. Documents finalized before stay, and the
+/// next run goes on from there.
+pub async fn run(
+    pool: &Pool,
+    settings: &BillingSettings,
+    last_number_in_topic: &BTreeMap<String, i64>,
+    now: Timestamp,
+    only: Option<TenantId>,
+) -> Result<RunReport, BillingError> {
+    check_counters(pool, last_number_in_topic).await?;
+    let books = Books::open(pool, settings, now).await?;
+    let newest = books::newest_broker_time(pool).await?;
+    let mut report = RunReport::default();
+    let until = newest.map_or(now, |newest| newest.max(now));
+    for due in books::due_periods(pool, until, only.as_ref()).await? {
+        let (tenant, period) = (due.subscription.tenant.clone(), due.period);
+        match books.bill(due).await? {
+            Outcome::Made(made) => report.invoices.push(made),
+            Outcome::Nothing => {}
+            Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
+            Outcome::Refused(why) => report.refused.push(Refused { tenant, period, why }),
+        }
+    }
+    let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
+    for billed in books::billed_periods(pool, since, only.as_ref()).await? {
+        let (tenant, period) = (billed.subscription.tenant.clone(), billed.period);
+        match books.correct(billed).await? {
+            Outcome::Made(made) => report.corrections.push(made),
+            Outcome::Nothing => {}
+            Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
+            Outcome::Refused(why) => report.refused.push(Refused { tenant, period, why }),
+        }
+    }
+    tracing::info!(
+        invoices = report.invoices.len(),
+        corrections = report.corrections.len(),
+        waiting = report.waiting.len(),
+        refused = report.refused.len(),
+        "billing run ended"
+    );
+    Ok(report)
+}
+
+async fn check_counters(pool: &Pool, in_topic: &BTreeMap<String, i64>) -> Result<(), BillingError> {
+    for counter in books::counters(pool).await? {
+        let known = in_topic.get(&counter.legal_entity).copied().unwrap_or(0);
+        if counter.next_number <= known {
+            return Err(BillingError::CounterBehind {
+                legal_entity: counter.legal_entity,
+                next_number: counter.next_number,
+                in_topic: known,
+            });
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Books<'a> {
+    async fn open(pool: &'a Pool, settings: &'a BillingSettings, now: Timestamp) -> Result<Self, StoreError> {
+        let plans = books::plans(pool).await?.into_iter().map(|stored| stored.plan).collect();
+        let aggregations =
+            catalog::load(pool).await?.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
+        let partitions = books::partitions(pool).await?;
+        Ok(Self { pool, settings, now, plans, aggregations, partitions })
+    }
+
+    pub(super) fn partition(&self, subscription: &Subscription) -> Partition {
+        partition_of(subscription.tenant.as_str().as_bytes(), self.partitions)
+    }
+
+    /// The invoice of a period that has none.
+    async fn bill(&self, due: DuePeriod) -> Result<Outcome, StoreError> {
+        let DuePeriod { subscription, period, draft } = due;
+        if let Some(why) = self.open_still(&subscription, period).await? {
+            return Ok(Outcome::Waiting(why));
+        }
+        let Some(plan) = PlanVersion::in_force(&self.plans, &subscription.plan, period.start) else {
+            let why = format!("plan {} has no version that had begun by {}", subscription.plan, period.start);
+            return Ok(Outcome::Refused(why));
+        };
+        let place = Place { subscription: &subscription, period, sequence: 0, plan };
+        let id = match draft {
+            Some(id) => id,
+            None => match finalize::draft(self, &place, new_id()).await? {
+                Ok(Some(draft)) => books::insert_draft(self.pool, &draft, 0, self.now).await?,
+                Ok(None) => return Ok(Outcome::Nothing),
+                Err(why) => return Ok(Outcome::Refused(why)),
+            },
+        };
+        finalize::finalize(self, &place, &id).await
+    }
+
+    /// The correction of a period whose usage has changed since it was billed.
+    async fn correct(&self, billed: BilledPeriod) -> Result<Outcome, StoreError> {
+        let BilledPeriod { subscription, period } = billed;
+        let (earlier, sequence) = books::sequence_of_period(self.pool, &subscription.id, period).await?;
+        let used = earlier.first().and_then(|first| first.lines.first());
+        let plan = used.and_then(|line| {
+            self.plans.iter().find(|plan| plan.key == line.plan && plan.version == line.plan_version)
+        });
+        let Some(plan) = plan else {
+            return Ok(Outcome::Refused("the plan version that it was billed by is not published".into()));
+        };
+        let place = Place { subscription: &subscription, period, sequence, plan };
+        let draft = match finalize::draft(self, &place, new_id()).await? {
+            Ok(Some(draft)) => draft,
+            Ok(None) => return Ok(Outcome::Nothing),
+            Err(why) => return Ok(Outcome::Refused(why)),
+        };
+        let id = books::insert_draft(self.pool, &draft, sequence, self.now).await?;
+        finalize::finalize(self, &place, &id).await
+    }
+
+    /// What keeps the period open, in words; `None` when the journal has closed it.
+    async fn open_still(
+        &self,
+        subscription: &Subscription,
+        period: Span,
+    ) -> Result<Option<String>, StoreError> {
+        let partition = self.partition(subscription);
+        let grace_ms = self.settings.grace_ms;
+        let closes_at = period.end.plus_millis(grace_ms);
+        let Some(reach) = books::journal_reach(self.pool, partition).await? else {
+            return Ok(Some(format!("partition {partition} has not been read yet")));
+        };
+        let JournalReach { broker_time_max, folded_broker_time, folded_to, next_offset, .. } = reach;
+        if closable(period, grace_ms, folded_broker_time) {
+            return Ok(None);
+        }
+        let read = format!("partition {partition} has been read to {broker_time_max}");
+        Ok(Some(if closable(period, grace_ms, broker_time_max) {
+            format!("{read}, but its usage is folded only to offset {folded_to} of {next_offset}")
+        } else {
+            format!("{read}, the period closes at {closes_at}")
+        }))
+    }
+}
+
+fn new_id() -> String {
+    format!("inv_{}", Uuid::now_v7().simple())
+}

@@ -1,0 +1,168 @@
+//! What the ledger says was counted: the chain of batches, and whether the usage rows are
+//! what its blobs come to.
+
+use std::collections::BTreeMap;
+
+use weir_backends::StoreError;
+use weir_backends::books::{Evidence, UsageRow};
+use weir_core::{ContentSum, Generation, Partition, Position, TenantId, Timestamp};
+use weir_metering::aggregate::{Aggregate, UsageKey};
+
+use super::count::{Cuts, Totals};
+
+/// What the ledger holds of one partition.
+#[derive(Debug)]
+pub(super) struct Ledger<'a> {
+    /// The links of the chain below the highest cut, in order.
+    pub(super) batches: Vec<Link>,
+    /// What their blobs come to.
+    pub(super) totals: Totals<'a>,
+    /// Usage rows that differ from the blobs: whose, which hour, in words.
+    pub(super) rows: Vec<(TenantId, Timestamp, String)>,
+    /// What is wrong with the chain itself.
+    pub(super) problems: Vec<String>,
+}
+
+/// A batch, as far as raw events are compared with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) generation: Generation,
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) accepted_count: u64,
+    pub(super) content_sum: ContentSum,
+}
+
+type Folded = BTreeMap<(Generation, UsageKey), Aggregate>;
+
+/// Reads a partition's chain and the usage rows of the tenants that are proved.
+pub(super) async fn read<'a>(
+    evidence: &mut Evidence,
+    partition: Partition,
+    cuts: &'a Cuts,
+) -> Result<Ledger<'a>, StoreError> {
+    let mut ledger =
+        Ledger { batches: Vec::new(), totals: Totals::new(cuts), rows: Vec::new(), problems: Vec::new() };
+    let Some(reach) = evidence.reach(partition).await? else {
+        ledger.problems.push(format!("partition {partition} is not in the ledger"));
+        return Ok(ledger);
+    };
+    let highest = cuts.highest(partition);
+    let folded_to = Position { generation: reach.generation, partition, offset: reach.folded_to };
+    let mut folded = Folded::new();
+    let mut after = (Generation::MIN, i64::MIN);
+    loop {
+        let page = evidence.batches_after(partition, after).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.generation, last.from_offset);
+        for batch in page {
+            let at = Position { generation: batch.generation, partition, offset: batch.from_offset };
+            ledger.link(&batch, at, highest);
+            for (key, usage) in batch.deltas {
+                if !cuts.has(key.tenant.as_str()) {
+                    continue;
+                }
+                let counted = ledger.totals.add(key.tenant.as_str(), &key.meter, key.hour, at, &usage);
+                if let Err(error) = counted {
+                    ledger.problems.push(format!("the batch at {at}: {error}"));
+                }
+                if at < folded_to {
+                    merge(&mut folded, (batch.generation, key), usage, &mut ledger.problems);
+                }
+            }
+        }
+    }
+    for tenant in cuts.tenants() {
+        let rows = evidence.usage_rows(tenant, partition).await?;
+        ledger.rows.extend(differing(tenant, &folded, &rows));
+    }
+    Ok(ledger)
+}
+
+impl Ledger<'_> {
+    fn link(&mut self, batch: &weir_backends::books::BatchRow, at: Position, highest: Option<Position>) {
+        if highest.is_none_or(|highest| at >= highest) {
+            return;
+        }
+        if let Some(before) = self.batches.last()
+            && before.generation == batch.generation
+            && before.to != batch.from_offset
+        {
+            let text = format!("the chain breaks at {at}: the batch before ends at {}", before.to);
+            self.problems.push(text);
+        }
+        self.batches.push(Link {
+            generation: batch.generation,
+            from: batch.from_offset,
+            to: batch.to_offset,
+            accepted_count: batch.accepted_count,
+            content_sum: batch.content_sum,
+        });
+    }
+}
+
+fn merge(folded: &mut Folded, key: (Generation, UsageKey), usage: Aggregate, problems: &mut Vec<String>) {
+    match folded.get_mut(&key) {
+        Some(total) => {
+            if let Err(error) = total.merge(usage) {
+                problems.push(format!("{} {}: {error}", key.1.tenant, key.1.meter));
+            }
+        }
+        None => {
+            folded.insert(key, usage);
+        }
+    }
+}
+
+fn differing(
+    tenant: &TenantId,
+    folded: &Folded,
+    rows: &BTreeMap<(Generation, UsageKey), UsageRow>,
+) -> Vec<(TenantId, Timestamp, String)> {
+    let of_tenant = folded.iter().filter(|((_, key), _)| key.tenant == *tenant);
+    let mut differences = Vec::new();
+    let mut differs = |key: &UsageKey, what: String| {
+        let text = format!("usage row {} {} {}: {what}", key.meter, key.hour, key.dimensions);
+        differences.push((tenant.clone(), key.hour, text));
+    };
+    for (key, usage) in of_tenant {
+        match rows.get(key) {
+            None => differs(&key.1, format!("not there, the batches say {}", said(usage))),
+            Some(row) => {
+                if let Some((row, batches)) = difference(row, usage) {
+                    differs(&key.1, format!("the row says {row}, the batches say {batches}"));
+                }
+            }
+        }
+    }
+    for (key, row) in rows.iter().filter(|(key, _)| !folded.contains_key(*key)) {
+        differs(&key.1, format!("the row says {}, the batches know nothing of it", row.quantity));
+    }
+    differences
+}
+
+/// What differs between a usage row and the batches, in words; `None` when nothing does.
+fn difference(row: &UsageRow, usage: &Aggregate) -> Option<(String, String)> {
+    let events = |count: u64| format!("{count} events");
+    if row.event_count != usage.count() {
+        return Some((events(row.event_count), events(usage.count())));
+    }
+    match usage {
+        Aggregate::Unique { hashes, .. } => {
+            let values = |count: usize| format!("{count} different values");
+            let same = row.values == *hashes;
+            (!same).then(|| (values(row.values.len()), format!("{} (others)", values(hashes.len()))))
+        }
+        _ if row.quantity != usage.quantity() => {
+            Some((row.quantity.to_string(), usage.quantity().to_string()))
+        }
+        Aggregate::Latest { time, offset, .. } if row.latest != Some((*time, *offset)) => {
+            Some((format!("{:?}", row.latest), format!("{:?}", Some((time, offset)))))
+        }
+        _ => None,
+    }
+}
+
+fn said(usage: &Aggregate) -> String {
+    format!("{} from {} events", usage.quantity(), usage.count())
+}

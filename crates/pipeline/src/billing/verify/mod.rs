@@ -1,0 +1,163 @@
+//! The proof of documents: each is derived again and compared byte for byte.
+//!
+//! Counted again from two sides: from the raw events below the cut, metered afresh by the
+//! catalogue, and from the blobs of the chain of batches. Both must agree, and the usage
+//! rows with the blobs; then the published plan rates the usage, and the document and its
+//! lines must be the stored ones. Where raw events are missing (expired, or lost with the
+//! projection), it says that the document rests on the ledger's sums. It changes nothing.
+//!
+//! Content sums cover whole partitions, so all events of a partition are read, once.
+
+mod count;
+mod derive;
+mod ledger;
+mod raw;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_backends::books::{DocumentRow, Evidence, LineRow, Selection, StoredPlan, SubscriptionFacts};
+use weir_backends::config::ClickHouseConfig;
+use weir_backends::postgres::Pool;
+use weir_backends::{StoreError, books, catalog};
+use weir_core::{Partition, Span, TenantId};
+
+use self::count::Cuts;
+use super::BillingError;
+
+pub use report::{Proof, Verdict, VerifyReport};
+
+/// Which documents are to be proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Every finalized one, and that the numbers have no gaps.
+    All,
+    /// All documents of the period that the one with this number is for.
+    Number(String),
+}
+
+/// The finalized documents of one subscription and period, in order of issue.
+#[derive(Debug)]
+struct PeriodDocuments {
+    tenant: TenantId,
+    period: Span,
+    subscription: String,
+    rows: Vec<DocumentRow>,
+}
+
+/// What documents are compared with, as the ledger holds it.
+#[derive(Debug)]
+struct Facts {
+    lines: BTreeMap<String, Vec<LineRow>>,
+    subscriptions: BTreeMap<String, SubscriptionFacts>,
+    plans: Vec<StoredPlan>,
+}
+
+/// Proves documents.
+///
+/// # Errors
+/// The ledger's, and [`BillingError::NoSuchNumber`]. A projection that does not answer is
+/// no error: the documents then rest on the ledger's sums, and the report says why.
+pub async fn verify(
+    pool: &Pool,
+    clickhouse: &ClickHouseConfig,
+    which: Which,
+) -> Result<VerifyReport, BillingError> {
+    let catalogue = catalog::load(pool).await?;
+    let plans = books::plans(pool).await?;
+    let mut evidence = Evidence::open(pool).await?;
+    let rows = chosen(&mut evidence, &which).await?;
+    let mut report = VerifyReport::default();
+    if which == Which::All {
+        report.general.extend(gaps(&rows));
+    }
+    let mut lines: BTreeMap<String, Vec<LineRow>> = BTreeMap::new();
+    for line in evidence.lines(&rows).await? {
+        lines.entry(line.invoice.clone()).or_default().push(line);
+    }
+    let ids = rows.iter().map(|row| row.subscription.clone()).collect::<BTreeSet<_>>();
+    let subscriptions = evidence.subscriptions(ids.into_iter().collect()).await?;
+    let subscriptions = subscriptions.into_iter().map(|facts| (facts.id.clone(), facts)).collect();
+    let facts = Facts { lines, subscriptions, plans };
+
+    let periods = by_period(rows)?;
+    let cuts = Cuts::of(&periods);
+    let partitions: BTreeSet<Partition> =
+        periods.iter().flat_map(|one| &one.rows).map(|row| row.cut.partition).collect();
+    let key = evidence.identity_key().await?;
+    let mut ledgers = BTreeMap::new();
+    for partition in partitions {
+        ledgers.insert(partition, ledger::read(&mut evidence, partition, &cuts).await?);
+    }
+    evidence.close().await?;
+
+    for (partition, ledger) in &mut ledgers {
+        let raw = raw::read(clickhouse, *partition, ledger, &cuts, &catalogue, &key).await;
+        report.general.append(&mut ledger.problems);
+        report.general.extend(raw.problems.iter().cloned());
+        for period in periods.iter().filter(|one| one.rows.iter().any(|r| r.cut.partition == *partition)) {
+            report.proofs.extend(derive::prove(period, &facts, ledger, &raw));
+        }
+    }
+    report.proofs.sort_by_key(|proof| proof.order.clone());
+    Ok(report)
+}
+
+async fn chosen(evidence: &mut Evidence, which: &Which) -> Result<Vec<DocumentRow>, BillingError> {
+    let Which::Number(number) = which else {
+        return Ok(evidence.documents(&Selection::default()).await?);
+    };
+    let selection = Selection { number: Some(number.clone()), ..Selection::default() };
+    let named = evidence.documents(&selection).await?;
+    let named = named.into_iter().next().ok_or_else(|| BillingError::NoSuchNumber(number.clone()))?;
+    let of_period = Selection {
+        tenant: Some(tenant_of(&named)?),
+        period: Some(Span { start: named.period.start, end: named.period.start.plus_millis(1) }),
+        number: None,
+    };
+    let mut rows = evidence.documents(&of_period).await?;
+    rows.retain(|row| row.subscription == named.subscription);
+    Ok(rows)
+}
+
+/// Numbers of each legal entity that are missing or doubled.
+fn gaps(rows: &[DocumentRow]) -> Vec<String> {
+    let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for row in rows {
+        let text = row.number.as_deref().unwrap_or_default();
+        let counter = weir_billing::InvoiceNumber::parse(text).map(|number| number.counter());
+        let next = expected.entry(row.legal_entity.as_str()).or_insert(1);
+        match counter {
+            Ok(counter) if counter == *next => *next += 1,
+            Ok(counter) => {
+                found.push(format!("{}: number {next} should follow, {text} does", row.legal_entity));
+                *next = counter.saturating_add(1);
+            }
+            Err(error) => found.push(format!("{}: {error}", row.id)),
+        }
+    }
+    found
+}
+
+fn by_period(rows: Vec<DocumentRow>) -> Result<Vec<PeriodDocuments>, StoreError> {
+    let mut periods: BTreeMap<(String, Span), Vec<DocumentRow>> = BTreeMap::new();
+    for row in rows {
+        periods.entry((row.subscription.clone(), row.period)).or_default().push(row);
+    }
+    periods
+        .into_iter()
+        .map(|((subscription, period), mut rows)| {
+            rows.sort_by_key(|row| row.sequence);
+            let tenant = match rows.first() {
+                Some(first) => tenant_of(first)?,
+                None => return Err(StoreError::corrupt("group documents", "a period without documents")),
+            };
+            Ok(PeriodDocuments { tenant, period, subscription, rows })
+        })
+        .collect()
+}
+
+fn tenant_of(row: &DocumentRow) -> Result<TenantId, StoreError> {
+    TenantId::new(&row.tenant).map_err(|error| StoreError::corrupt("read a document", error))
+}

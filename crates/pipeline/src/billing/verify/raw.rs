@@ -1,0 +1,149 @@
+//! What the raw events say: each is metered again by the catalogue, and their content sums
+//! are compared with the chain's.
+
+use std::collections::BTreeSet;
+
+use weir_backends::StoreError;
+use weir_backends::books::{RawEvent, RawEvents};
+use weir_backends::config::ClickHouseConfig;
+use weir_core::{ContentSum, Generation, HashKey, Partition, Position};
+use weir_metering::aggregate::Aggregate;
+use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::content_hash;
+
+use super::count::{Cuts, Totals};
+use super::ledger::{Ledger, Link};
+
+/// Differences that are listed of one kind; the rest is counted.
+const LISTED_MAX: usize = 20;
+
+/// What the raw events of one partition come to.
+#[derive(Debug)]
+pub(super) struct Raw<'a> {
+    /// Metered again.
+    pub(super) totals: Totals<'a>,
+    /// Batches of which raw events are missing: end position, how many.
+    missing: Vec<(Position, u64)>,
+    /// Why they could not be read at all.
+    pub(super) unreadable: Option<String>,
+    /// What differs from the chain.
+    pub(super) problems: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    count: u64,
+    sum: ContentSum,
+}
+
+impl Raw<'_> {
+    /// How many accepted events below a cut are missing.
+    pub(super) fn missing_below(&self, cut: Position) -> u64 {
+        self.missing.iter().filter(|(at, _)| *at < cut).map(|(_, count)| count).sum()
+    }
+
+    fn problem(&mut self, text: String) {
+        if self.problems.len() < LISTED_MAX {
+            self.problems.push(text);
+        } else if self.problems.len() == LISTED_MAX {
+            self.problems.push("… and further differences of raw events".to_owned());
+        }
+    }
+}
+
+/// Reads the raw events that the chain of a partition stands for.
+pub(super) async fn read<'a>(
+    clickhouse: &ClickHouseConfig,
+    partition: Partition,
+    ledger: &Ledger<'_>,
+    cuts: &'a Cuts,
+    catalogue: &Catalogue,
+    key: &HashKey,
+) -> Raw<'a> {
+    let mut raw =
+        Raw { totals: Totals::new(cuts), missing: Vec::new(), unreadable: None, problems: Vec::new() };
+    let generations: BTreeSet<Generation> = ledger.batches.iter().map(|link| link.generation).collect();
+    for generation in generations {
+        let links: Vec<Link> =
+            ledger.batches.iter().filter(|link| link.generation == generation).copied().collect();
+        let counting = Counting { partition, generation, links: &links, catalogue, key };
+        match counting.count(clickhouse, &mut raw).await {
+            Ok(found) => counting.compare(&found, &mut raw),
+            Err(error) => {
+                raw.unreadable = Some(error.to_string());
+                return raw;
+            }
+        }
+    }
+    raw
+}
+
+struct Counting<'a> {
+    partition: Partition,
+    generation: Generation,
+    /// By rising offset.
+    links: &'a [Link],
+    catalogue: &'a Catalogue,
+    key: &'a HashKey,
+}
+
+impl Counting<'_> {
+    async fn count(
+        &self,
+        clickhouse: &ClickHouseConfig,
+        raw: &mut Raw<'_>,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = vec![Found::default(); self.links.len()];
+        let below = self.links.last().map_or(0, |link| link.to);
+        let mut events = RawEvents::open(clickhouse, self.generation, self.partition, below)?;
+        while let Some(event) = events.next().await? {
+            let offset = event.position.offset;
+            let after = self.links.partition_point(|link| link.from <= offset);
+            let at = after.checked_sub(1).filter(|at| offset < self.links[*at].to);
+            let Some(at) = at else {
+                raw.problem(format!("raw event {}: no batch of the ledger covers it", event.position));
+                continue;
+            };
+            found[at].count += 1;
+            found[at].sum.add(content_hash(self.key, &event.event, event.time));
+            self.measure(&event, raw);
+        }
+        Ok(found)
+    }
+
+    fn measure(&self, raw_event: &RawEvent, raw: &mut Raw<'_>) {
+        let RawEvent { position, event, time } = raw_event;
+        let Some(tenant) = self.catalogue.tenant(&event.tenant) else { return };
+        let hour = tenant.alignment.hour_of(*time);
+        let measurements = match self.catalogue.measure(event, *time) {
+            Ok(measurements) => measurements,
+            Err(error) => return raw.problem(format!("raw event {position}: {error}")),
+        };
+        for measurement in measurements {
+            let usage = Aggregate::of(&measurement, self.key, *time, position.offset);
+            let counted = raw.totals.add(&event.tenant, &measurement.meter.key, hour, *position, &usage);
+            if let Err(error) = counted {
+                raw.problem(format!("raw event {position}: {error}"));
+            }
+        }
+    }
+
+    fn compare(&self, found: &[Found], raw: &mut Raw<'_>) {
+        for (link, found) in self.links.iter().zip(found) {
+            let (generation, partition) = (self.generation, self.partition);
+            let batch = format!("batch {generation}/{partition}/[{}, {})", link.from, link.to);
+            if found.count < link.accepted_count {
+                let at = Position { generation, partition, offset: link.from };
+                raw.missing.push((at, link.accepted_count - found.count));
+            } else if found.count > link.accepted_count {
+                let (more, accepted) = (found.count, link.accepted_count);
+                raw.problem(format!("{batch}: {more} raw events, the ledger accepted {accepted}"));
+            } else if found.sum != link.content_sum {
+                let (events, ledger) = (found.sum, link.content_sum);
+                raw.problem(format!(
+                    "{batch}: an event was changed: the raw events sum to {events}, the ledger says {ledger}"
+                ));
+            }
+        }
+    }
+}
