@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn a_period_that_began_33_days_ago_is_over_whatever_the_month() {
         for day in 0..800 {
-            let now: DateTime<Utc> = "2026-01-01T00:30:00Z".parse::<DateTime<Utc>>().unwrap() + Days::new(day);
+            let now: DateTime<Utc> =
+                "2026-01-01T00:30:00Z".parse::<DateTime<Utc>>().unwrap() + Days::new(day);
             for zone in ["UTC", "Asia/Kolkata", "America/New_York", "Asia/Tokyo", "Europe/Berlin"] {
                 let period = Period::of(zone, days_before(zone, now, 33).unwrap(), 0).unwrap();
                 assert!(period.end < now - Days::new(1), "{zone} at {now}");

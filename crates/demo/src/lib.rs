@@ -2,6 +2,15 @@
 //! was produced stands beside Weir's. It sees Weir only from outside: the `weir` program, HTTP,
 //! Kafka, SQL for reading, the webhook. It shares no code with Weir's crates.
 
+pub mod story;
+
+mod accounts;
+mod books;
+mod flow;
+mod opening;
+pub mod scene;
+pub mod stay;
+
 pub mod tenants;
 
 pub mod calendar;
@@ -15,5 +24,11 @@ pub mod series;
 pub mod tally;
 
 pub mod api;
+pub mod ledger;
+pub mod place;
+mod platform;
+pub mod print;
 pub mod producers;
+mod wait;
 pub mod webhook;
+pub mod weir;

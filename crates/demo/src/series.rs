@@ -35,14 +35,36 @@ impl Recording {
 
     fn file(self) -> (&'static str, &'static str) {
         match self {
-            Self::Requests => ("elb_request_count_8c0756", include_str!("../data/cloudwatch/elb_request_count_8c0756.csv")),
-            Self::NetworkSmall => ("ec2_network_in_257a54", include_str!("../data/cloudwatch/ec2_network_in_257a54.csv")),
-            Self::NetworkLarge => ("iio_us-east-1_i-a2eb1cd9_NetworkIn", include_str!("../data/cloudwatch/iio_us-east-1_i-a2eb1cd9_NetworkIn.csv")),
-            Self::DiskOne => ("ec2_disk_write_bytes_1ef3de", include_str!("../data/cloudwatch/ec2_disk_write_bytes_1ef3de.csv")),
-            Self::DiskTwo => ("ec2_disk_write_bytes_c0d644", include_str!("../data/cloudwatch/ec2_disk_write_bytes_c0d644.csv")),
-            Self::CpuOne => ("ec2_cpu_utilization_5f5533", include_str!("../data/cloudwatch/ec2_cpu_utilization_5f5533.csv")),
-            Self::CpuTwo => ("ec2_cpu_utilization_ac20cd", include_str!("../data/cloudwatch/ec2_cpu_utilization_ac20cd.csv")),
-            Self::CpuDatabase => ("rds_cpu_utilization_cc0c53", include_str!("../data/cloudwatch/rds_cpu_utilization_cc0c53.csv")),
+            Self::Requests => {
+                ("elb_request_count_8c0756", include_str!("../data/cloudwatch/elb_request_count_8c0756.csv"))
+            }
+            Self::NetworkSmall => {
+                ("ec2_network_in_257a54", include_str!("../data/cloudwatch/ec2_network_in_257a54.csv"))
+            }
+            Self::NetworkLarge => (
+                "iio_us-east-1_i-a2eb1cd9_NetworkIn",
+                include_str!("../data/cloudwatch/iio_us-east-1_i-a2eb1cd9_NetworkIn.csv"),
+            ),
+            Self::DiskOne => (
+                "ec2_disk_write_bytes_1ef3de",
+                include_str!("../data/cloudwatch/ec2_disk_write_bytes_1ef3de.csv"),
+            ),
+            Self::DiskTwo => (
+                "ec2_disk_write_bytes_c0d644",
+                include_str!("../data/cloudwatch/ec2_disk_write_bytes_c0d644.csv"),
+            ),
+            Self::CpuOne => (
+                "ec2_cpu_utilization_5f5533",
+                include_str!("../data/cloudwatch/ec2_cpu_utilization_5f5533.csv"),
+            ),
+            Self::CpuTwo => (
+                "ec2_cpu_utilization_ac20cd",
+                include_str!("../data/cloudwatch/ec2_cpu_utilization_ac20cd.csv"),
+            ),
+            Self::CpuDatabase => (
+                "rds_cpu_utilization_cc0c53",
+                include_str!("../data/cloudwatch/rds_cpu_utilization_cc0c53.csv"),
+            ),
         }
     }
 }
@@ -87,8 +109,7 @@ mod tests {
     #[test]
     fn every_recording_is_there() {
         use Recording::*;
-        for recording in
-            [Requests, NetworkSmall, NetworkLarge, DiskOne, DiskTwo, CpuOne, CpuTwo, CpuDatabase]
+        for recording in [Requests, NetworkSmall, NetworkLarge, DiskOne, DiskTwo, CpuOne, CpuTwo, CpuDatabase]
         {
             assert!(Series::load(recording).unwrap().values.len() > 1000, "{}", recording.name());
         }

@@ -102,9 +102,7 @@ impl Receiver {
         let found = tokio::time::timeout(MAX, looking).await;
         self.check_refused()?;
         let heard = self.messages().len();
-        found.with_context(|| {
-            format!("no webhook about {what} in {} s, but {heard} others", MAX.as_secs())
-        })
+        found.with_context(|| format!("no webhook about {what} in {} s, but {heard} others", MAX.as_secs()))
     }
 }
 

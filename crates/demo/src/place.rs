@@ -1,0 +1,130 @@
+//! Where this run of the demo lives: folders, addresses, and the configuration that the `weir`
+//! program gets through its environment. Values only.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use local_stack::{Kind, Ports, StackConfig, repository};
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Folder of this run: the servers' data, Weir's log and process number.
+    pub folder: PathBuf,
+    /// The servers, as local-stack starts them.
+    pub stack: StackConfig,
+    /// `host:port` of the API.
+    pub api: String,
+    /// `host:port` of health and metrics.
+    pub admin: String,
+    /// Sets this run apart on servers of the user's own; empty on fresh ones.
+    run: String,
+}
+
+/// Where the three servers answer.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// `host:port`.
+    pub kafka: String,
+    /// `postgres://…`.
+    pub postgres: String,
+    /// `http://…`.
+    pub clickhouse: String,
+}
+
+const API_VARIABLE: &str = "WEIR_API__LISTEN";
+const ADMIN_VARIABLE: &str = "WEIR_ADMIN__LISTEN";
+
+impl Place {
+    /// The folder `.weir/demo/<name>`, on the default ports or those that the environment names.
+    pub fn new(name: &str) -> Self {
+        let folder = repository().join(".weir").join("demo").join(name);
+        let root = StackConfig::defaults().root;
+        let stack = StackConfig { root, state: folder.join("servers"), ports: Ports::defaults() };
+        let listen = |variable, default: &str| std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+        Self {
+            folder,
+            stack,
+            api: listen(API_VARIABLE, "127.0.0.1:8787"),
+            admin: listen(ADMIN_VARIABLE, "127.0.0.1:8788"),
+            run: format!("{:x}", chrono::Utc::now().timestamp_millis()),
+        }
+    }
+
+    /// Fails, naming the port, when something else listens where Weir should.
+    pub fn check_ports(&self) -> Result<()> {
+        for (address, variable) in [(&self.api, API_VARIABLE), (&self.admin, ADMIN_VARIABLE)] {
+            let parsed: SocketAddr =
+                address.parse().with_context(|| format!("{variable}={address} is no address and port"))?;
+            if TcpListener::bind(parsed).is_err() {
+                bail!("{address} is in use: stop what listens there, or set {variable} to another address");
+            }
+        }
+        Ok(())
+    }
+
+    /// The usage topic of this run.
+    pub fn usage_topic(&self) -> String {
+        self.topic("usage.v1")
+    }
+
+    /// The ledger's URL. On a server of the user's own it names a schema for this run.
+    pub fn ledger_url(&self, servers: &Servers) -> String {
+        match self.schema() {
+            None => servers.postgres.clone(),
+            Some(schema) => {
+                let mark = if servers.postgres.contains('?') { '&' } else { '?' };
+                format!("{}{mark}options=-c%20search_path%3D{schema}", servers.postgres)
+            }
+        }
+    }
+
+    /// The schema for this run in a Postgres of the user's own.
+    pub fn schema(&self) -> Option<String> {
+        is_foreign(Kind::Postgres).then(|| format!("weir_demo_{}", self.run))
+    }
+
+    /// Weir's configuration.
+    pub fn environment(&self, servers: &Servers) -> Vec<(String, String)> {
+        let mut variables = vec![
+            ("WEIR_ENV", "demo".to_owned()),
+            (API_VARIABLE, self.api.clone()),
+            (ADMIN_VARIABLE, self.admin.clone()),
+            ("WEIR_API__ALLOW_PRIVATE_WEBHOOKS", "true".to_owned()),
+            ("WEIR_LEDGER__SINGLE_NODE", "true".to_owned()),
+            ("WEIR_KAFKA__BOOTSTRAP_SERVERS", servers.kafka.clone()),
+            ("WEIR_KAFKA__USAGE_TOPIC", self.usage_topic()),
+            ("WEIR_KAFKA__DEAD_LETTER_TOPIC", self.topic("usage.dlq.v1")),
+            ("WEIR_KAFKA__QUOTA_TOPIC", self.topic("quota.v1")),
+            ("WEIR_KAFKA__ALERTS_TOPIC", self.topic("alerts.v1")),
+            ("WEIR_KAFKA__INVOICES_TOPIC", self.topic("invoices.v1")),
+            ("WEIR_POSTGRES__URL", self.ledger_url(servers)),
+            ("WEIR_CLICKHOUSE__URL", servers.clickhouse.clone()),
+        ];
+        if is_foreign(Kind::Kafka) {
+            variables.push(("WEIR_KAFKA__GROUP", format!("weir-demo-{}", self.run)));
+        }
+        if is_foreign(Kind::ClickHouse) {
+            variables.push(("WEIR_CLICKHOUSE__DATABASE", format!("weir_demo_{}", self.run)));
+        }
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn topic(&self, name: &str) -> String {
+        match is_foreign(Kind::Kafka) {
+            true => format!("weir.demo-{}.{name}", self.run),
+            false => format!("weir.{name}"),
+        }
+    }
+}
+
+/// Whether the user's own server is used instead of one that is started here.
+fn is_foreign(kind: Kind) -> bool {
+    let variable = match kind {
+        Kind::Kafka => "WEIR_KAFKA__BOOTSTRAP_SERVERS",
+        Kind::Postgres => "WEIR_POSTGRES__URL",
+        Kind::ClickHouse => "WEIR_CLICKHOUSE__URL",
+    };
+    std::env::var_os(variable).is_some_and(|url| !url.is_empty())
+}

@@ -1,0 +1,62 @@
+//! What the story asks of Weir's API, call by call: tenants, limits, webhooks, usage, quota.
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::ledger::{Totals, nanos};
+use crate::tenants::Profile;
+
+/// Creates a tenant of the story.
+pub(crate) async fn create_tenant(api: &Api, profile: &Profile, now: DateTime<Utc>) -> Result<Value> {
+    let body = json!({
+        "id": profile.id,
+        "name": profile.name,
+        "domain": format!("{}.example.com", profile.id),
+        "plan": profile.plan,
+        "adminEmail": format!("admin@{}.example.com", profile.id),
+        "timezone": profile.zone,
+        "anchor": profile.anchor(now)?.to_string(),
+        "currency": profile.currency,
+    });
+    let created = api.post("/api/v1/platform/tenants", &body).await;
+    created.with_context(|| format!("create the tenant {}", profile.id))
+}
+
+/// Sets a hard limit with alerts at 80 and 100 per cent.
+pub(crate) async fn limit(api: &Api, tenant: &str, meter: &str, limit: &str) -> Result<()> {
+    let path = format!("/api/v1/platform/tenants/{tenant}/limits");
+    let one = json!({"meter": meter, "limit": limit, "enforcement": "hard", "thresholds_percent": [80, 100]});
+    let set = api.replace(&path, &json!({ "limits": [one] })).await;
+    set.map(|_| ()).with_context(|| format!("limit {meter} of {tenant}"))
+}
+
+/// Registers a webhook for all tenants; returns its secret.
+pub(crate) async fn register_webhook(api: &Api, url: &str, event_types: &[&str]) -> Result<String> {
+    let body = json!({"url": url, "event_types": event_types});
+    let made = api.post("/api/v1/webhooks", &body).await.context("register a webhook")?;
+    made["secret"].as_str().map(str::to_owned).context("the new webhook has no secret")
+}
+
+/// The answer to "may this tenant go on?".
+pub(crate) async fn quota(api: &Api, tenant: &str, meter: &str) -> Result<Value> {
+    api.get(&format!("/api/v1/quota/{tenant}/{meter}")).await
+}
+
+/// Usage of a tenant by meter between two instants, as the API tells it.
+pub(crate) async fn usage(api: &Api, tenant: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Totals> {
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let path = format!("/api/v1/platform/tenants/{tenant}/usage?from={}&to={}", text(from), text(to));
+    let answer = api.get(&path).await?;
+    let rows = ["usage", "data", "items", "meters"].iter().find_map(|name| answer[name].as_array());
+    let mut totals = Totals::new();
+    for row in rows.with_context(|| format!("{path} was answered without usage: {answer}"))? {
+        let meter = row["meter"].as_str().with_context(|| format!("usage without a meter: {row}"))?;
+        let quantity =
+            row["quantity"].as_str().with_context(|| format!("usage without a quantity: {row}"))?;
+        let events = row["event_count"].as_i64().with_context(|| format!("usage without a count: {row}"))?;
+        totals.insert((tenant.to_owned(), meter.to_owned()), (nanos(quantity)?, events));
+    }
+    Ok(totals)
+}

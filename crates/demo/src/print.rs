@@ -1,0 +1,87 @@
+//! How the demo speaks: titles, tables and indented texts, at most 120 columns. Results go to
+//! standard output, what is being done to standard error. `NO_COLOR` is respected.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// The widest line.
+const COLUMNS_MAX: u16 = 116;
+
+/// Prints the title of a section.
+pub fn title(text: &str) {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match std::io::stdout().is_terminal() && !plain {
+        true => println!("\n\x1b[1m{text}\x1b[0m"),
+        false => println!("\n{text}"),
+    }
+    println!("{}", "─".repeat(text.chars().count()));
+}
+
+/// Prints a paragraph.
+pub fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Prints a text of several lines, moved to the right.
+pub fn indented(text: &str) {
+    for line in text.trim_end().lines() {
+        println!("  {line}");
+    }
+}
+
+/// Says what is being done now.
+pub fn doing(text: &str) {
+    eprintln!("… {text}");
+}
+
+/// Prints a table. Columns whose header begins with `>` are aligned to the right.
+pub fn table<R: IntoIterator<Item = Vec<String>>>(header: &[&str], rows: R) {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(COLUMNS_MAX);
+    table.set_header(header.iter().map(|name| Cell::new(name.trim_start_matches('>'))));
+    for (index, name) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(index).filter(|_| name.starts_with('>')) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    println!("{table}");
+}
+
+/// Where time went.
+#[derive(Debug)]
+pub struct Stopwatch {
+    begin: Instant,
+    lap: Instant,
+    laps: Vec<(String, Duration)>,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { begin: now, lap: now, laps: Vec::new() }
+    }
+}
+
+impl Stopwatch {
+    /// Ends a part.
+    pub fn lap(&mut self, name: &str) -> Duration {
+        let now = Instant::now();
+        let took = now - self.lap;
+        self.laps.push((name.to_owned(), took));
+        self.lap = now;
+        took
+    }
+
+    /// Prints all parts.
+    pub fn print(&self) {
+        let row = |name: &str, took: Duration| vec![name.to_owned(), format!("{:.2} s", took.as_secs_f64())];
+        let laps = self.laps.iter().map(|(name, took)| row(name, *took));
+        table(&["part", ">time"], laps.chain([row("all", self.begin.elapsed())]));
+    }
+}
