@@ -81,6 +81,14 @@ impl House {
         Ok(())
     }
 
+    /// Kills the serving process and starts it again; returns when it answers at all, since it is
+    /// not ready while one of its servers is away.
+    pub async fn kill_and_serve_without_waiting(&mut self) -> Result<()> {
+        self.serving.kill()?;
+        self.serving = self.settings.serve_unready().await?;
+        Ok(())
+    }
+
     /// A request to the API with the platform's key.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.anonymous(method, path).bearer_auth(&self.platform_key)

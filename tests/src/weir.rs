@@ -81,6 +81,15 @@ impl Settings {
 
     /// Starts `weir serve` and waits until it is ready.
     pub async fn serve(&self) -> Result<Serving> {
+        self.serve_until("/readyz").await
+    }
+
+    /// Starts `weir serve` and waits until it lives; its servers may be away.
+    pub async fn serve_unready(&self) -> Result<Serving> {
+        self.serve_until("/healthz").await
+    }
+
+    async fn serve_until(&self, path: &str) -> Result<Serving> {
         let log = File::options().create(true).append(true).open(&self.log).context("open weir's log")?;
         let child = self
             .command()?
@@ -90,12 +99,12 @@ impl Settings {
             .spawn()
             .context("start weir serve")?;
         let mut serving = Serving { child: Some(child), log: self.log.clone() };
-        let url = format!("{}/readyz", self.admin());
+        let url = format!("{}{path}", self.admin());
         let ready = wait::until("weir to be ready", wait::PATIENCE, || async {
-            let answer = reqwest::get(&url).await.context("ask /readyz")?;
+            let answer = reqwest::get(&url).await.context("ask weir")?;
             let status = answer.status();
             let text = answer.text().await.unwrap_or_default();
-            ensure!(status.is_success(), "/readyz answered {status}: {text}");
+            ensure!(status.is_success(), "{path} answered {status}: {text}");
             Ok(Some(()))
         });
         if let Err(error) = ready.await {

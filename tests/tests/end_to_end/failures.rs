@@ -1,0 +1,140 @@
+//! Things end while events flow; afterwards the totals are those of a plain set of ids.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+use weir_tests::events::Event;
+use weir_tests::house::House;
+use weir_tests::kafka::Producer;
+use weir_tests::wait;
+
+use crate::counting::post_batch;
+
+const ROUNDS: usize = 20;
+const EVENTS_A_ROUND: usize = 250;
+
+/// Events in rounds; each round sends a tenth of the round before it again.
+struct Flow {
+    tenant: String,
+    producer: Producer,
+}
+
+impl Flow {
+    async fn start(house: &House, name: &str) -> Result<Self> {
+        let tenant = house.create_tenant(name, "plain").await?;
+        let producer = Producer::connect(&house.stack.kafka_bootstrap(), "murmur2_random")?;
+        Ok(Self { tenant, producer })
+    }
+
+    async fn round(&self, round: usize) -> Result<()> {
+        let again = EVENTS_A_ROUND / 10;
+        let from = (round * EVENTS_A_ROUND).saturating_sub(again);
+        let event = |id: usize| Event::now(&self.tenant, "test.bytes", &id.to_string(), &[("bytes", "0.000000003")]);
+        let events: Vec<_> = (from..(round + 1) * EVENTS_A_ROUND).map(event).collect();
+        self.producer.events(&events).await
+    }
+
+    /// Every id once, each three billionths.
+    async fn expect(&self, house: &House) -> Result<()> {
+        // Ids that were sent again carry another time, and are conflicts or duplicates; either
+        // way each id counts once.
+        let events = ROUNDS * EVENTS_A_ROUND;
+        let quantity = format!("0.{:09}", events * 3);
+        let quantity = quantity.trim_end_matches('0');
+        house.expect_usage(&self.tenant, "bytes", quantity, i64::try_from(events)?).await
+    }
+}
+
+pub(crate) async fn killed_while_events_flow(house: &mut House) -> Result<()> {
+    let flow = Flow::start(house, "killed").await?;
+    for round in 0..ROUNDS {
+        flow.round(round).await?;
+        if round % 5 == 2 {
+            house.kill_and_serve().await?;
+        }
+    }
+    flow.expect(house).await?;
+    house.expect_sound_ledger().await
+}
+
+pub(crate) async fn postgres_restarts_while_events_flow(house: &mut House) -> Result<()> {
+    let flow = Flow::start(house, "postgres-away").await?;
+    for round in 0..ROUNDS {
+        flow.round(round).await?;
+        if round == ROUNDS / 4 {
+            tokio::task::block_in_place(|| house.stack.postgres().kill()).context("kill Postgres")?;
+            expect_unready(house).await?;
+        }
+        if round == ROUNDS / 2 {
+            tokio::task::block_in_place(|| house.stack.postgres().restart()).context("restart Postgres")?;
+        }
+    }
+    flow.expect(house).await?;
+    ensure!(house.serving.runs()?, "weir ended when Postgres did\n{}", house.serving.tail());
+    house.expect_sound_ledger().await
+}
+
+async fn expect_unready(house: &House) -> Result<()> {
+    let url = format!("{}/readyz", house.settings.admin());
+    wait::until("/readyz to say that Postgres is away", wait::PATIENCE, || async {
+        let answer = reqwest::get(&url).await.context("ask /readyz")?;
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        ensure!(status == 503 && text.to_lowercase().contains("postgres"), "{status}: {text}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+pub(crate) async fn clickhouse_dies_while_events_flow(house: &mut House) -> Result<()> {
+    let flow = Flow::start(house, "clickhouse-away").await?;
+    for round in 0..ROUNDS {
+        flow.round(round).await?;
+        if round == ROUNDS / 4 {
+            tokio::task::block_in_place(|| house.stack.clickhouse().kill()).context("kill ClickHouse")?;
+        }
+        if round == ROUNDS / 2 {
+            // Counting goes on without it.
+            house.kill_and_serve_without_waiting().await?;
+        }
+    }
+    flow.expect(house).await?;
+    tokio::task::block_in_place(|| house.stack.clickhouse().restart()).context("restart ClickHouse")?;
+    let query = format!("SELECT count() AS events FROM events WHERE tenant = '{}'", flow.tenant);
+    let events = (ROUNDS * EVENTS_A_ROUND).to_string();
+    wait::until("ClickHouse to catch up", wait::PATIENCE, || async {
+        let rows = house.clickhouse(&query).await?;
+        let found = rows.first().map(|row| row["events"].to_string().trim_matches('"').to_owned());
+        ensure!(found.as_ref() == Some(&events), "ClickHouse holds {found:?} of {events} events");
+        Ok(Some(()))
+    })
+    .await?;
+    house.expect_sound_ledger().await
+}
+
+pub(crate) async fn kafka_away_is_503(house: &mut House) -> Result<()> {
+    const BOUND: Duration = Duration::from_secs(30);
+    let tenant = house.create_tenant("kafka-away", "plain").await?;
+    let event = |id: &str| Event::now(&tenant, "test.call", id, &[("route", "/")]);
+    tokio::task::block_in_place(|| house.stack.kafka().kill()).context("kill Kafka")?;
+    let request = house
+        .request(Method::POST, "/api/v1/events")
+        .header("content-type", "application/cloudevents+json")
+        .timeout(BOUND)
+        .body(event("1").to_json().to_string());
+    let answer = request.send().await;
+    tokio::task::block_in_place(|| house.stack.kafka().restart()).context("restart Kafka")?;
+    let answer = answer.context("an answer within 30 s")?;
+    let (status, retry) = (answer.status(), answer.headers().contains_key("retry-after"));
+    ensure!(status == 503 && retry, "{status}, Retry-After there: {retry}");
+    wait::until("events to be taken again", wait::PATIENCE, || async {
+        let status = post_batch(house, &[event("1"), event("2")]).await?;
+        Ok((status == 204).then_some(()))
+    })
+    .await?;
+    house.expect_usage(&tenant, "calls", "2", 2).await
+}
+
+pub(crate) async fn sigterm_drains(house: &mut House) -> Result<()> {
+    house.serving.stop().await
+}
