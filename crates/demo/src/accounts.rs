@@ -1,7 +1,7 @@
 //! Weir's numbers beside the independent count's. A difference is remembered, printed, and makes
 //! the demo fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +12,9 @@ use crate::print;
 use crate::scene::Scene;
 use crate::tally::{Tally, Usage};
 use crate::tenants::PROFILES;
+
+/// Usage by tenant and meter, as the independent count has it.
+type Own = BTreeMap<(String, String), Usage>;
 
 /// Differences found so far, in words.
 #[derive(Debug, Default)]
@@ -101,13 +104,7 @@ pub(crate) async fn usage(scene: &Scene, tally: &Tally, differences: &mut Differ
             let name = format!("{} of {}", meter, profile.id);
             let key = (profile.id.to_owned(), meter);
             let of = |totals: &Totals| totals.get(&key).copied().unwrap_or_default();
-            let own = |totals: &std::collections::BTreeMap<(String, &'static str), Usage>| {
-                totals
-                    .iter()
-                    .find(|((tenant, meter), _)| *tenant == key.0 && *meter == key.1)
-                    .map(|(_, usage)| usage.clone())
-                    .unwrap_or_default()
-            };
+            let own = |totals: &Own| totals.get(&key).cloned().unwrap_or_default();
             let views = [
                 ("ledger", of(&ledger), own(&tally.usage)),
                 ("API, closed period", of(&closed), own(&tally.closed)),
@@ -138,14 +135,14 @@ pub(crate) async fn usage(scene: &Scene, tally: &Tally, differences: &mut Differ
 
 fn meters_of(tenant: &str, ledger: &Totals, tally: &Tally) -> BTreeSet<String> {
     let counted = ledger.keys().filter(|(whose, _)| whose == tenant).map(|(_, meter)| meter.clone());
-    let own = tally.usage.keys().filter(|(whose, _)| whose == tenant).map(|(_, meter)| (*meter).to_owned());
+    let own = tally.usage.keys().filter(|(whose, _)| whose == tenant).map(|(_, meter)| meter.clone());
     counted.chain(own).collect()
 }
 
 /// Compares the quantity that each tenant's newest document was rated by with the independent
 /// count of the closed period.
 pub(crate) async fn billed(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<usize> {
-    let mut newest = std::collections::BTreeMap::new();
+    let mut newest = BTreeMap::new();
     for document in scene.ledger.documents().await? {
         newest.insert(document.tenant.clone(), document);
     }
@@ -159,9 +156,8 @@ pub(crate) async fn billed(scene: &Scene, tally: &Tally, differences: &mut Diffe
             serde_json::from_str(&document.document).context("read an invoice's document")?;
         for line in content["lines"].as_array().into_iter().flatten() {
             let Some(meter) = line["meter"].as_str() else { continue };
-            let found =
-                tally.closed.iter().find(|((tenant, name), _)| tenant == profile.id && *name == meter);
-            let own = found.map(|(_, usage)| usage.clone()).unwrap_or_default();
+            let key = (profile.id.to_owned(), meter.to_owned());
+            let own = tally.closed.get(&key).cloned().unwrap_or_default();
             let rated = line["rated_quantity"].as_str().unwrap_or_default();
             let weir = format!("{rated} from {} events", line["rated_event_count"]);
             let independent = format!("{} from {} events", plain(own.nanos), own.events);

@@ -88,7 +88,7 @@ pub(crate) async fn open(
 /// `planned` is the count of everything that will be sent.
 pub(crate) async fn limit(scene: &mut Scene, planned: &Tally) -> Result<String> {
     let (tenant, meter) = LIMITED;
-    let used = planned.running.get(&(tenant.to_owned(), meter)).map_or(0, |usage| usage.nanos);
+    let used = planned.running.get(&(tenant.to_owned(), meter.to_owned())).map_or(0, |usage| usage.nanos);
     let units = (used / 1_000_000_000 * LIMIT_PERCENT / 100).max(1);
     platform::limit(&scene.api, tenant, meter, &units.to_string()).await?;
     let ledger = &scene.ledger;

@@ -53,11 +53,11 @@ pub struct Tally {
     /// Records that stand in a foreign partition.
     pub forwarded: u64,
     /// By tenant and meter, all of it.
-    pub usage: BTreeMap<(String, &'static str), Usage>,
+    pub usage: BTreeMap<(String, String), Usage>,
     /// By tenant and meter, in the billing period that is over.
-    pub closed: BTreeMap<(String, &'static str), Usage>,
+    pub closed: BTreeMap<(String, String), Usage>,
     /// By tenant and meter, in the billing period that runs.
-    pub running: BTreeMap<(String, &'static str), Usage>,
+    pub running: BTreeMap<(String, String), Usage>,
     seen: HashMap<(String, String, String), Event>,
 }
 
@@ -140,7 +140,7 @@ impl Tally {
         };
         self.accepted += 1;
         self.seen.insert(identity, event.clone());
-        let key = (event.tenant.clone(), meter);
+        let key = (event.tenant.clone(), meter.to_owned());
         add(self.usage.entry(key.clone()).or_default(), &amount)?;
         if closed.contains(event.time_ms) {
             add(self.closed.entry(key.clone()).or_default(), &amount)?;
@@ -244,7 +244,7 @@ mod tests {
         let rejected: Vec<_> = tally.rejected.into_iter().collect();
         let expected = ["in_future", "invalid_value", "too_late", "unknown_tenant"];
         assert_eq!(rejected, expected.map(|reason| (reason.to_owned(), 1)));
-        let key = ("nimbus-labs".to_owned(), "storage");
+        let key = ("nimbus-labs".to_owned(), "storage".to_owned());
         assert_eq!(decimal::plain(tally.usage[&key].nanos), "11.5000001");
         assert_eq!(decimal::plain(tally.closed[&key].nanos), "1");
     }
