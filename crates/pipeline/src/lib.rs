@@ -5,3 +5,17 @@
 pub mod ledger_check;
 pub mod billing;
 pub mod outbox;
+pub mod aggregator;
+pub mod error;
+pub mod fold;
+pub mod metrics;
+pub mod settings;
+pub mod status;
+mod counting;
+mod projection;
+
+pub use aggregator::{Aggregator, run_aggregator};
+pub use error::PipelineError;
+pub use metrics::PipelineMetrics;
+pub use settings::CountingSettings;
+pub use status::PipelineStatus;

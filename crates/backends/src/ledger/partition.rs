@@ -124,9 +124,9 @@ pub async fn advance_projected(pool: &Pool, progress: &[Progress]) -> Result<(),
     Ok(())
 }
 
-/// Notes how far ClickHouse's rollups reach.
-pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<(), StoreError> {
-    sqlx::query(ROLLED)
+/// Notes how far ClickHouse's rollups reach; false when nothing was moved.
+pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<bool, StoreError> {
+    let moved = sqlx::query(ROLLED)
         .bind(progress.partition)
         .bind(progress.generation)
         .bind(&progress.owner[..])
@@ -134,5 +134,5 @@ pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<(), Stor
         .execute(pool)
         .await
         .map_err(|error| StoreError::postgres("note how far rollups are projected", &error))?;
-    Ok(())
+    Ok(moved.rows_affected() == 1)
 }

@@ -1,0 +1,171 @@
+//! Taking a partition: the owner's token, the comparison of journal and ledger, the shard
+//! built again as it stood (invariants 2, 8 and 9).
+
+use std::sync::Arc;
+
+use weir_backends::StoreError;
+use weir_backends::journal::Heartbeat;
+use weir_backends::journal::record_range::read_one;
+use weir_backends::ledger::partition::{OwnerToken, PartitionRow};
+use weir_backends::ledger::{chain, standing, take};
+use weir_core::time::DAY_MS;
+use weir_core::{Partition, Position, Timestamp};
+use weir_metering::record::RecordBody;
+use weir_metering::shard::{Recovered, Shard, ShardConfig};
+
+use super::reread::Reread;
+use super::shared::Shared;
+use crate::error::PipelineError;
+use crate::fold;
+
+/// A partition that is this worker's.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub(crate) partition: Partition,
+    pub(crate) token: OwnerToken,
+    pub(crate) shard: Shard,
+}
+
+/// Takes a partition and builds its shard.
+pub(crate) async fn take_partition(shared: &Arc<Shared>, partition: Partition) -> Result<Owned, PipelineError> {
+    let (low, high) = shared.consumer.watermarks(partition).await?;
+    let token = take::fresh_token()?;
+    let generation = shared.installation.generation;
+    let name = shared.owner_name.as_str();
+    let row = take::take(&shared.pool, partition, (generation, low), (&token, name)).await?;
+    compare(shared, &row, low, high).await?;
+    shared.projection.own(&row, token);
+    fold::fold_partition(&shared.pool, partition).await?;
+    let shard = rebuild(shared, &row, low).await?;
+    shared.status.partition(partition, |status| {
+        status.next_offset = row.next_offset;
+        status.high_watermark = high;
+    });
+    tracing::info!(
+        partition,
+        next_offset = row.next_offset,
+        behind = high - row.next_offset,
+        ids = shard.remembered_ids(),
+        "partition taken"
+    );
+    Ok(Owned { partition, token, shard })
+}
+
+/// Whether the journal still holds what the ledger counted.
+async fn compare(shared: &Shared, row: &PartitionRow, low: i64, high: i64) -> Result<(), PipelineError> {
+    let partition = row.partition;
+    let refused = |reason: String| Err(PipelineError::Refused { partition, reason });
+    let generation = shared.installation.generation;
+    if row.generation != generation {
+        return refused(format!(
+            "the ledger's row is of generation {}, the installation is at {generation}",
+            row.generation
+        ));
+    }
+    if row.next_offset < low {
+        return refused(format!(
+            "the journal was trimmed to offset {low}, but only {} is counted: records are lost; raise the \
+             generation to go on from what is left",
+            row.next_offset
+        ));
+    }
+    if row.next_offset > high {
+        return refused(format!(
+            "the ledger has counted up to offset {}, but the journal ends at {high}: the topic was recreated \
+             or cut; raise the generation to count it from its beginning",
+            row.next_offset
+        ));
+    }
+    let Some(last) = row.last.as_ref().filter(|last| last.offset >= low) else { return Ok(()) };
+    match read_one(&shared.kafka, partition, last.offset).await? {
+        Some(found) if found.fingerprint() == *last => Ok(()),
+        Some(found) => refused(format!(
+            "offset {} holds another record (of {}) than the one that was counted (of {}): the topic was cut \
+             and refilled; raise the generation to count it from its beginning",
+            last.offset,
+            Timestamp::clamped(found.broker_time_ms),
+            last.broker_time
+        )),
+        None => refused(format!(
+            "offset {}, which was counted, is gone while earlier ones are there: was the topic compacted? \
+             set cleanup.policy=delete and raise the generation",
+            last.offset
+        )),
+    }
+}
+
+async fn rebuild(shared: &Arc<Shared>, row: &PartitionRow, low: i64) -> Result<Shard, PipelineError> {
+    let settings = &shared.settings;
+    let catalogue = shared.catalogue.refresh().await?;
+    let kept_ms = settings.window_ms + settings.future_ms;
+    let ends_after = row.broker_time_max.plus_millis(-kept_ms);
+    let recovered = Recovered {
+        next_offset: row.next_offset,
+        broker_time_max: row.broker_time_max,
+        limits: standing::limits(&shared.pool, row.partition).await?,
+        totals: standing::totals(&shared.pool, row.partition, ends_after, &catalogue).await?,
+        series: standing::series(&shared.pool, row.partition).await?,
+    };
+    let config = ShardConfig {
+        generation: row.generation,
+        partition: row.partition,
+        partitions: shared.installation.partitions,
+        window_ms: settings.window_ms,
+        future_ms: settings.future_ms,
+        series_max: settings.series_max,
+    };
+    let shard = Shard::new(config, shared.installation.identity_key, recovered);
+    let shard = remember(shared, row, low, shard).await?;
+    let position =
+        Position { generation: row.generation, partition: row.partition, offset: row.next_offset - 1 };
+    let heartbeat = row.last.is_some().then_some(Heartbeat { position, as_of: row.broker_time_max });
+    shared.levels.publish(&shard.levels(&catalogue), heartbeat);
+    Ok(shard)
+}
+
+/// Reads the ids of the window again from the journal, minus what was not accepted.
+async fn remember(
+    shared: &Arc<Shared>,
+    row: &PartitionRow,
+    low: i64,
+    mut shard: Shard,
+) -> Result<Shard, PipelineError> {
+    let settings = &shared.settings;
+    let place = (row.partition, row.generation);
+    let since = row.broker_time_max.plus_millis(-(settings.window_ms + settings.future_ms + DAY_MS));
+    let Some(from) = chain::first_reaching(&shared.pool, place, since).await? else { return Ok(shard) };
+    let mut running = chain::broker_time_before(&shared.pool, place, from).await?.unwrap_or_default();
+    if from < low {
+        tracing::warn!(partition = row.partition, from, low, "ids of the window were trimmed from the journal");
+    }
+    let mut again = Reread::begin(shared, place, from, from.max(low), row.next_offset);
+    while let Some(records) = again.next(shared).await? {
+        let raw: Vec<_> = records.iter().map(|(record, _)| record.clone()).collect();
+        let schemas = shared.decoder.schemas_for(&raw).await?;
+        drop(raw);
+        let decoding = Arc::clone(shared);
+        let remembered = tokio::task::spawn_blocking(move || {
+            for (record, accepted) in &records {
+                running = running.max(Timestamp::clamped(record.broker_time_ms));
+                if !accepted {
+                    continue;
+                }
+                match decoding.decoder.decode(&schemas, record).body {
+                    RecordBody::Event { event, .. } => shard.remember(&event, running),
+                    _ => return Err(record.offset),
+                }
+            }
+            Ok((shard, running))
+        });
+        let done = remembered.await.map_err(|error| ended(&error))?;
+        (shard, running) = done.map_err(|offset| {
+            let reason = format!("offset {offset} was counted as an event, and cannot be read as one now");
+            StoreError::corrupt("read event ids again", reason)
+        })?;
+    }
+    Ok(shard)
+}
+
+pub(crate) fn ended(error: &tokio::task::JoinError) -> PipelineError {
+    PipelineError::Ended { part: "the shard", reason: error.to_string() }
+}

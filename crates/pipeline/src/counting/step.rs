@@ -1,0 +1,245 @@
+//! One batch: decode, apply, tell Kafka, commit, hand over. In this order; when a part of
+//! it cannot be done, nothing of it has been counted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use weir_backends::StoreError;
+use weir_backends::journal::{Heartbeat, OwnedRecord};
+use weir_backends::ledger::commit::{Commit, CommitAlert, CommitAnswer, CommitLimits, commit, find_out};
+use weir_backends::ledger::partition::OwnerToken;
+use weir_backends::projection::EventRow;
+use weir_core::{Partition, Position};
+use weir_metering::catalogue::Catalogue;
+use weir_metering::outcome::Outcome;
+use weir_metering::record::{Batch, RecordBody};
+use weir_metering::shard::Shard;
+use weir_wire::alert;
+use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
+
+use super::letters::{Place, outgoing, rejected_by};
+use super::recovery::{Owned, ended};
+use super::retry::delays;
+use super::shared::Shared;
+use crate::error::PipelineError;
+use crate::projection::CommittedRows;
+use crate::status::PartitionState;
+
+/// The version of the code that batches are judged by.
+const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
+
+/// What became of a batch.
+pub(crate) enum Stepped {
+    /// Committed: counting goes on.
+    Committed(Owned),
+    /// Not committed; the shard must be built again.
+    Rebuild,
+    /// Another process has the partition.
+    Lost,
+    /// The partition was taken from this process meanwhile.
+    Cancelled,
+}
+
+/// A batch after `apply`.
+struct Applied {
+    shard: Shard,
+    records: Vec<OwnedRecord>,
+    batch: Batch,
+    outcome: Outcome,
+}
+
+/// Counts the records, which follow each other from the shard's next offset on.
+pub(crate) async fn step(
+    shared: &Arc<Shared>,
+    owned: Owned,
+    records: Vec<OwnedRecord>,
+    cancelled: &CancellationToken,
+) -> Result<Stepped, PipelineError> {
+    let Owned { partition, token, shard } = owned;
+    let (applied, catalogue) = apply(shared, partition, shard, records).await?;
+    let Applied { shard, records, batch, outcome } = applied;
+    let position = |offset| Position { generation: shard.config().generation, partition, offset };
+    let heartbeat = Heartbeat { position: position(batch.to - 1), as_of: outcome.broker_time_max };
+    shared.levels.publish(&outcome.levels, Some(heartbeat));
+    if !send(shared, partition, &shard, &records, &outcome, cancelled).await? {
+        return Ok(Stepped::Cancelled);
+    }
+    let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
+    let started = Instant::now();
+    let answer = commit_patiently(shared, partition, &change).await?;
+    shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+    match answer {
+        CommitAnswer::CatalogueMoved => return Ok(Stepped::Rebuild),
+        CommitAnswer::Lost => return Ok(Stepped::Lost),
+        CommitAnswer::Committed => {}
+    }
+    shared.metrics.committed(&outcome);
+    hand_over(shared, &shard, batch, &outcome);
+    Ok(Stepped::Committed(Owned { partition, token, shard }))
+}
+
+/// Decodes and applies, on a thread for work that takes the processor.
+async fn apply(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    mut shard: Shard,
+    records: Vec<OwnedRecord>,
+) -> Result<(Applied, Arc<Catalogue>), PipelineError> {
+    let schemas = shared.decoder.schemas_for(&records).await?;
+    let mut catalogue = shared.catalogue.current().await?;
+    let started = Instant::now();
+    let (from, to) = (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
+    let (decoding, judging) = (Arc::clone(shared), Arc::clone(&catalogue));
+    let decoded = tokio::task::spawn_blocking(move || {
+        let decoded = records.iter().map(|record| decoding.decoder.decode(&schemas, record)).collect();
+        let batch = Batch { partition, from, to, records: decoded };
+        let unknown = Shard::names_unknown_tenant(&batch, &judging);
+        (records, batch, unknown)
+    });
+    let (records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
+    if unknown {
+        catalogue = shared.catalogue.refresh().await?;
+    }
+    let judging = Arc::clone(&catalogue);
+    let applied = tokio::task::spawn_blocking(move || {
+        let outcome = shard.apply(&batch, &judging);
+        Applied { shard, records, batch, outcome }
+    });
+    let applied = applied.await.map_err(|error| ended(&error))?;
+    shared.metrics.apply_seconds.observe(started.elapsed().as_secs_f64());
+    Ok((applied, catalogue))
+}
+
+/// Sends dead letters and forwards until all are acknowledged; false when the partition was
+/// taken away meanwhile.
+async fn send(
+    shared: &Shared,
+    partition: Partition,
+    shard: &Shard,
+    records: &[OwnedRecord],
+    outcome: &Outcome,
+    cancelled: &CancellationToken,
+) -> Result<bool, PipelineError> {
+    let place = Place {
+        usage_topic: &shared.kafka.usage_topic,
+        dead_letter_topic: &shared.kafka.dead_letter_topic,
+        generation: shard.config().generation,
+        partition,
+    };
+    let leaving = outgoing(place, records, outcome);
+    if leaving.is_empty() {
+        return Ok(true);
+    }
+    let mut waits = delays();
+    while let Err(error) = shared.producer.send_all(leaving.clone()).await {
+        wait_or_give_up(shared, partition, error)?;
+        tokio::select! {
+            () = cancelled.cancelled() => return Ok(false),
+            () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
+        }
+    }
+    Ok(true)
+}
+
+/// Notes a transient error and lets the caller wait; returns any other.
+fn wait_or_give_up(shared: &Shared, partition: Partition, error: StoreError) -> Result<(), PipelineError> {
+    if !error.is_transient() {
+        return Err(error.into());
+    }
+    if shared.status.state(partition, PartitionState::Waiting(error.to_string())) {
+        tracing::warn!(partition, %error, "counting waits");
+    }
+    Ok(())
+}
+
+fn change(
+    shard: &Shard,
+    owner: OwnerToken,
+    records: &[OwnedRecord],
+    batch: &Batch,
+    outcome: &Outcome,
+    catalog_version: i64,
+) -> Commit {
+    let mut limits: Vec<CommitLimits> = Vec::new();
+    for set in &outcome.limits {
+        limits.retain(|earlier| earlier.tenant != set.tenant.as_str());
+        limits.push(CommitLimits {
+            tenant: set.tenant.to_string(),
+            revision: set.revision,
+            limits: serde_json::json!(set.limits),
+        });
+    }
+    let alerts = outcome.alerts.iter().map(|one| {
+        let event = alert::webhook_event(one);
+        CommitAlert {
+            id: alert::message_id(one),
+            tenant: one.tenant.to_string(),
+            event_type: event.event_type.clone(),
+            body: serde_json::json!(event),
+        }
+    });
+    Commit {
+        partition: batch.partition,
+        generation: shard.config().generation,
+        owner,
+        from: batch.from,
+        to: batch.to,
+        last: records.last().map(OwnedRecord::fingerprint),
+        counts: outcome.counts,
+        rejected_by: serde_json::json!(rejected_by(outcome)),
+        exceptions: encode_exceptions(batch.from, &outcome.exceptions),
+        deltas: encode_deltas(&outcome.deltas),
+        content_sum: outcome.content_sum,
+        broker_time_max: outcome.broker_time_max,
+        catalog_version,
+        engine_version: ENGINE_VERSION,
+        alerts: alerts.collect(),
+        limits,
+    }
+}
+
+/// Commits, through every interruption: after a lost answer the ledger is asked.
+async fn commit_patiently(
+    shared: &Shared,
+    partition: Partition,
+    change: &Commit,
+) -> Result<CommitAnswer, PipelineError> {
+    let mut waits = delays();
+    loop {
+        match commit(&shared.pool, change).await {
+            Ok(CommitAnswer::Lost) => {}
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                wait_or_give_up(shared, partition, error)?;
+                tokio::time::sleep(waits.next().unwrap_or_default()).await;
+            }
+        }
+        match find_out(&shared.pool, change).await {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(error) => {
+                wait_or_give_up(shared, partition, error)?;
+                tokio::time::sleep(waits.next().unwrap_or_default()).await;
+            }
+        }
+    }
+}
+
+/// Gives the accepted events to the projection.
+fn hand_over(shared: &Shared, shard: &Shard, batch: Batch, outcome: &Outcome) {
+    let generation = shard.config().generation;
+    let Batch { partition, from, to, records } = batch;
+    let mut accepted = outcome.accepted.iter().map(|one| one.index).peekable();
+    let mut rows = Vec::with_capacity(outcome.accepted.len());
+    for (index, record) in records.into_iter().enumerate() {
+        if accepted.next_if_eq(&index).is_none() {
+            continue;
+        }
+        if let RecordBody::Event { event, .. } = record.body {
+            let position = Position { generation, partition, offset: record.offset };
+            rows.push(EventRow::of(position, record.broker_time, event));
+        }
+    }
+    shared.projection.push(CommittedRows { partition, generation, from, to, rows });
+}

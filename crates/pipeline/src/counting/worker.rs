@@ -1,0 +1,228 @@
+//! The task of one partition: takes it, counts it batch by batch, takes it again after
+//! what went wrong, until the group gives it to another process. Errors that pass are
+//! waited for; everything else is said in the status, and looked at again later.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+use weir_backends::journal::{OwnedRecord, PartitionQueue};
+use weir_core::{Partition, Timestamp};
+
+use super::letters::tick;
+use super::recovery::take_partition;
+use super::retry::delays;
+use super::shared::Shared;
+use super::step::{Stepped, step};
+use crate::error::PipelineError;
+use crate::status::PartitionState;
+
+/// How often the ends of the partition are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How long to wait before a partition that another process took is taken again, while the
+/// group says that it is ours.
+const AFTER_LOSS: Duration = Duration::from_secs(1);
+/// How long to wait before what was refused is looked at again.
+const AFTER_REFUSAL: Duration = Duration::from_secs(10);
+
+/// Why counting a partition ended for now.
+enum End {
+    Cancelled,
+    Rebuild,
+    Lost,
+}
+
+/// Counts a partition until cancelled.
+pub(crate) async fn run_partition(shared: Arc<Shared>, partition: Partition, cancelled: CancellationToken) {
+    let mut waits = delays();
+    while !cancelled.is_cancelled() {
+        let started = Instant::now();
+        let ended = take_and_count(&shared, partition, &cancelled).await;
+        shared.consumer.stop(partition);
+        shared.metrics.owned(partition, false);
+        if started.elapsed() > Duration::from_secs(60) {
+            waits = delays();
+        }
+        let wait = match ended {
+            Ok(End::Cancelled) => break,
+            Ok(End::Rebuild) => Duration::ZERO,
+            Ok(End::Lost) => {
+                tracing::info!(partition, "another process has the partition");
+                AFTER_LOSS
+            }
+            Err(error) => {
+                say(&shared, partition, &error);
+                if error.is_transient() { waits.next().unwrap_or_default() } else { AFTER_REFUSAL }
+            }
+        };
+        tokio::select! {
+            () = cancelled.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    shared.projection.release(partition);
+    shared.status.update(|status| {
+        status.partitions.remove(&partition);
+    });
+}
+
+fn say(shared: &Shared, partition: Partition, error: &PipelineError) {
+    let words = error.to_string();
+    let state = match error {
+        _ if error.is_transient() => PartitionState::Waiting(words),
+        PipelineError::Refused { reason, .. } => PartitionState::Refused(reason.clone()),
+        _ => PartitionState::Held(words),
+    };
+    if shared.status.state(partition, state) {
+        if error.is_transient() {
+            tracing::warn!(partition, %error, "counting waits");
+        } else {
+            tracing::error!(partition, %error, "the partition is not counted");
+        }
+    }
+}
+
+async fn take_and_count(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    cancelled: &CancellationToken,
+) -> Result<End, PipelineError> {
+    let mut owned = tokio::select! {
+        () = cancelled.cancelled() => return Ok(End::Cancelled),
+        taken = take_partition(shared, partition) => taken?,
+    };
+    let queue = shared.consumer.start(partition, owned.shard.next_offset());
+    shared.metrics.owned(partition, true);
+    let label = partition.to_string();
+    let mut watched_at = Instant::now();
+    loop {
+        shared.status.partition(partition, |status| {
+            status.state = PartitionState::Counting;
+            status.next_offset = owned.shard.next_offset();
+        });
+        let ids = i64::try_from(owned.shard.remembered_ids()).unwrap_or(i64::MAX);
+        shared.metrics.remembered_ids.with_label_values(&[&label]).set(ids);
+        if watched_at.elapsed() > WATCH_EVERY {
+            watch(shared, partition, owned.shard.next_offset()).await?;
+            watched_at = Instant::now();
+        }
+        let Some(records) = gather(shared, partition, &queue, cancelled).await? else {
+            return Ok(End::Cancelled);
+        };
+        if records.is_empty() {
+            continue;
+        }
+        if !hold(shared, partition, &records, cancelled).await {
+            return Ok(End::Cancelled);
+        }
+        owned = match step(shared, owned, records, cancelled).await? {
+            Stepped::Committed(owned) => owned,
+            Stepped::Rebuild => return Ok(End::Rebuild),
+            Stepped::Lost => return Ok(End::Lost),
+            Stepped::Cancelled => return Ok(End::Cancelled),
+        };
+    }
+}
+
+/// Waits for a batch of records; none when it is time to watch, `None` when cancelled.
+/// A partition that stays idle gets a tick.
+async fn gather(
+    shared: &Shared,
+    partition: Partition,
+    queue: &PartitionQueue,
+    cancelled: &CancellationToken,
+) -> Result<Option<Vec<OwnedRecord>>, PipelineError> {
+    let settings = &shared.settings;
+    let interval = Duration::from_millis(settings.batch_interval_ms);
+    let tick_after = Duration::from_millis(settings.tick_after_ms);
+    let idle_since = Instant::now();
+    let mut ticked_at = Instant::now();
+    let mut first_at: Option<Instant> = None;
+    loop {
+        if let Some(reason) = queue.refusal() {
+            return Err(PipelineError::Refused { partition, reason });
+        }
+        let (records, bytes) = queue.held();
+        let wait = if records > 0 {
+            let waited = first_at.get_or_insert_with(Instant::now).elapsed();
+            if waited >= interval || records >= settings.batch_records_max || bytes >= settings.batch_bytes_max {
+                return Ok(Some(queue.take(settings.batch_records_max, settings.batch_bytes_max)));
+            }
+            interval - waited
+        } else {
+            if ticked_at.elapsed() >= tick_after {
+                ticked_at = Instant::now();
+                if let Err(error) = shared.producer.send(tick(&shared.kafka.usage_topic, partition)).await {
+                    tracing::warn!(partition, %error, "a tick could not be written");
+                }
+            }
+            if idle_since.elapsed() >= WATCH_EVERY && ticked_at.elapsed() >= WATCH_EVERY {
+                watch(shared, partition, -1).await?;
+            }
+            WATCH_EVERY.min(tick_after)
+        };
+        tokio::select! {
+            () = cancelled.cancelled() => return Ok(None),
+            () = queue.wait(wait) => {}
+        }
+    }
+}
+
+/// Looks at the ends of the partition: for the lag, and for a topic that was trimmed or
+/// recreated while it is counted. A `next_offset` below zero asks the status.
+async fn watch(shared: &Shared, partition: Partition, next_offset: i64) -> Result<(), PipelineError> {
+    let (low, high) = match shared.consumer.watermarks(partition).await {
+        Ok(watermarks) => watermarks,
+        Err(error) => {
+            if shared.status.state(partition, PartitionState::Waiting(error.to_string())) {
+                tracing::warn!(partition, %error, "counting waits");
+            }
+            return Ok(());
+        }
+    };
+    let mut next = next_offset;
+    shared.status.partition(partition, |status| {
+        status.state = PartitionState::Counting;
+        status.high_watermark = high;
+        next = if next_offset < 0 { status.next_offset } else { next_offset };
+    });
+    shared.metrics.lag_records.with_label_values(&[&partition.to_string()]).set((high - next).max(0));
+    let reason = if next < low {
+        format!("the journal was trimmed to offset {low} while only {next} is counted; raise the generation")
+    } else if next > high {
+        format!("the journal ends at {high} but {next} is counted: the topic was recreated; raise the generation")
+    } else {
+        return Ok(());
+    };
+    Err(PipelineError::Refused { partition, reason })
+}
+
+/// Waits while a record's broker time is far ahead of this machine's clock (invariant 4);
+/// false when cancelled.
+async fn hold(
+    shared: &Shared,
+    partition: Partition,
+    records: &[OwnedRecord],
+    cancelled: &CancellationToken,
+) -> bool {
+    let latest = records.iter().map(|record| record.broker_time_ms).max().unwrap_or_default();
+    loop {
+        let now = Utc::now().timestamp_millis();
+        if latest <= now.saturating_add(shared.settings.clock_ahead_max_ms) {
+            return true;
+        }
+        let reason = format!(
+            "a record has the broker time {}, far ahead of this machine's clock, which says {}; one of them is wrong",
+            Timestamp::clamped(latest),
+            Timestamp::clamped(now)
+        );
+        if shared.status.state(partition, PartitionState::Held(reason.clone())) {
+            tracing::error!(partition, reason, "the partition is held");
+        }
+        tokio::select! {
+            () = cancelled.cancelled() => return false,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}

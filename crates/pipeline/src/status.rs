@@ -1,0 +1,115 @@
+//! How counting goes, for health checks and for people: one line a partition, one a store.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use weir_core::Partition;
+
+/// What a partition is at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "reason")]
+pub enum PartitionState {
+    /// Being taken: memory is rebuilt.
+    #[default]
+    Starting,
+    /// Counting.
+    Counting,
+    /// Waiting for something that passes, in words.
+    Waiting(String),
+    /// Held, in words: someone must look.
+    Held(String),
+    /// Not counted, in words with the way out.
+    Refused(String),
+}
+
+/// One partition of this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// What it is at.
+    #[serde(flatten)]
+    pub state: PartitionState,
+    /// The first offset that is not committed.
+    pub next_offset: i64,
+    /// The first offset that the topic does not hold yet.
+    pub high_watermark: i64,
+    /// The last error, if any, be it over or not.
+    pub last_error: Option<String>,
+}
+
+impl PartitionStatus {
+    /// Records that are not committed yet.
+    pub fn lag_records(&self) -> i64 {
+        (self.high_watermark - self.next_offset).max(0)
+    }
+}
+
+/// How counting goes.
+#[derive(Debug, Default)]
+pub struct PipelineStatus {
+    inner: Mutex<StatusSnapshot>,
+}
+
+/// A copy of the status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StatusSnapshot {
+    /// The partitions of this process.
+    pub partitions: BTreeMap<Partition, PartitionStatus>,
+    /// Whether the group has given partitions at least once (or none, knowingly).
+    pub joined: bool,
+    /// What is wrong with reading the journal, if anything.
+    pub journal: Option<String>,
+    /// What is wrong with the projection, if anything; counting goes on.
+    pub projection: Option<String>,
+    /// What is wrong with folding usage, if anything.
+    pub fold: Option<String>,
+}
+
+impl PipelineStatus {
+    fn inner(&self) -> MutexGuard<'_, StatusSnapshot> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy.
+    pub fn snapshot(&self) -> StatusSnapshot {
+        self.inner().clone()
+    }
+
+    /// Everything that keeps this process from counting, in words; empty when it counts.
+    pub fn problems(&self) -> Vec<String> {
+        let inner = self.inner();
+        let mut problems: Vec<String> = inner.journal.iter().chain(&inner.fold).cloned().collect();
+        if !inner.joined {
+            problems.push("the consumer group has not answered yet".into());
+        }
+        for (partition, status) in &inner.partitions {
+            match &status.state {
+                PartitionState::Starting => problems.push(format!("partition {partition} is starting")),
+                PartitionState::Counting => {}
+                PartitionState::Waiting(reason)
+                | PartitionState::Held(reason)
+                | PartitionState::Refused(reason) => problems.push(format!("partition {partition}: {reason}")),
+            }
+        }
+        problems
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
+        change(&mut self.inner());
+    }
+
+    pub(crate) fn partition(&self, partition: Partition, change: impl FnOnce(&mut PartitionStatus)) {
+        change(self.inner().partitions.entry(partition).or_default());
+    }
+
+    /// Notes a state; true when it is another one than before.
+    pub(crate) fn state(&self, partition: Partition, state: PartitionState) -> bool {
+        let mut inner = self.inner();
+        let status = inner.partitions.entry(partition).or_default();
+        if let PartitionState::Waiting(reason) | PartitionState::Held(reason) | PartitionState::Refused(reason) = &state
+        {
+            status.last_error = Some(reason.clone());
+        }
+        std::mem::replace(&mut status.state, state.clone()) != state
+    }
+}
