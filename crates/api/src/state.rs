@@ -1,0 +1,133 @@
+//! What every request handler is given: connections, what is kept in memory, settings.
+//! Cheap to clone. The only place of this crate that reads the clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use weir_backends::StoreError;
+use weir_backends::journal::producer::Producer;
+use weir_backends::journal::quota_feed::QuotaBoard;
+use weir_backends::postgres::Pool;
+use weir_core::Timestamp;
+
+use crate::catalogue_feed::CatalogueFeed;
+use crate::credentials::KeyCache;
+use crate::metrics::ApiMetrics;
+
+/// Settings of the API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiSettings {
+    /// `host:port` of the API.
+    pub listen: String,
+    /// `host:port` of health and metrics.
+    pub admin_listen: String,
+    /// The largest body of events, packed and unpacked, in bytes.
+    pub body_bytes_max: usize,
+    /// The most events of one request; never more than 10,000.
+    pub batch_events_max: usize,
+    /// The most bytes of bodies that are held at a time; past it requests get 503.
+    pub in_flight_bytes_max: usize,
+    /// How old a quota level may be before the limit says what to answer, in milliseconds.
+    pub max_staleness_ms: i64,
+    /// How long the journal may take to acknowledge, in milliseconds.
+    pub delivery_timeout_ms: u64,
+    /// How long an API key that was looked up is trusted, in milliseconds: a revoked key
+    /// stops working within this time.
+    pub key_cache_ms: u64,
+    /// The same while the ledger is away.
+    pub key_stale_ms_max: u64,
+    /// The environment that stands in new API keys.
+    pub key_env: String,
+    /// Whether webhooks may go to private and local addresses.
+    pub allow_private_webhooks: bool,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8787".into(),
+            admin_listen: "127.0.0.1:8788".into(),
+            body_bytes_max: 8 * 1024 * 1024,
+            batch_events_max: 10_000,
+            in_flight_bytes_max: 256 * 1024 * 1024,
+            max_staleness_ms: 30_000,
+            delivery_timeout_ms: 5_000,
+            key_cache_ms: 3_000,
+            key_stale_ms_max: 300_000,
+            key_env: "live".into(),
+            allow_private_webhooks: false,
+        }
+    }
+}
+
+/// Where events go.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// The connection that writes.
+    pub producer: Producer,
+    /// The usage topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// What every handler is given.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    /// The ledger.
+    pub pool: Pool,
+    /// Where events go.
+    pub journal: Arc<Journal>,
+    /// Meters and tenants.
+    pub catalogue: CatalogueFeed,
+    /// Where tenants stand.
+    pub quota: Arc<QuotaBoard>,
+    /// Settings.
+    pub settings: Arc<ApiSettings>,
+    /// What is measured.
+    pub metrics: Arc<ApiMetrics>,
+    pub(crate) keys: Arc<KeyCache>,
+    pub(crate) in_flight: Arc<Semaphore>,
+}
+
+impl ApiState {
+    /// Puts the parts together and reads the catalogue for the first time.
+    pub async fn open(
+        pool: Pool,
+        journal: Journal,
+        quota: Arc<QuotaBoard>,
+        settings: ApiSettings,
+        metrics: Arc<ApiMetrics>,
+    ) -> Result<Self, StoreError> {
+        let catalogue = CatalogueFeed::open(pool.clone()).await?;
+        let keys = KeyCache::new(
+            Duration::from_millis(settings.key_cache_ms),
+            Duration::from_millis(settings.key_stale_ms_max),
+        );
+        let in_flight = Arc::new(Semaphore::new(settings.in_flight_bytes_max.min(Semaphore::MAX_PERMITS)));
+        Ok(Self {
+            pool,
+            journal: Arc::new(journal),
+            catalogue,
+            quota,
+            settings: Arc::new(settings),
+            metrics,
+            keys: Arc::new(keys),
+            in_flight,
+        })
+    }
+
+    /// Starts what runs beside the requests, until `shutdown`.
+    pub fn spawn_refresher(&self, shutdown: CancellationToken) -> tokio::task::JoinHandle<()> {
+        self.catalogue.spawn(shutdown)
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from(chrono::Utc::now())
+    }
+}
