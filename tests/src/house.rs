@@ -206,8 +206,22 @@ impl House {
         let domain = format!("{id}.example.com");
         let email = format!("admin@{domain}");
         let arguments = [
-            "tenant", "create", "--id", id, "--name", id, "--domain", &domain, "--plan", plan,
-            "--admin-email", &email, "--timezone", zone, "--anchor", anchor,
+            "tenant",
+            "create",
+            "--id",
+            id,
+            "--name",
+            id,
+            "--domain",
+            &domain,
+            "--plan",
+            plan,
+            "--admin-email",
+            &email,
+            "--timezone",
+            zone,
+            "--anchor",
+            anchor,
         ];
         self.settings.succeed(&arguments).map(drop)
     }

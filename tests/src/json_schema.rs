@@ -148,7 +148,9 @@ mod tests {
             let found = validate(&schema, &value).err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(found, None, "{value}"),
-                Some(part) => assert!(found.as_deref().is_some_and(|found| found.contains(part)), "{found:?}"),
+                Some(part) => {
+                    assert!(found.as_deref().is_some_and(|found| found.contains(part)), "{found:?}")
+                }
             }
         }
         assert!(validate(&json!({"patternProperties": {}}), &json!({})).is_err());

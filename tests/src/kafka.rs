@@ -64,9 +64,9 @@ impl Producer {
 
     /// Sends any bytes to the journal.
     pub async fn bytes(&self, key: &str, value: &[u8], headers: &[(&str, &str)]) -> Result<()> {
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-            all.insert(Header { key, value: Some(*value) })
-        });
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
         let record = FutureRecord::to(USAGE).key(key).payload(value).headers(headers);
         self.0.send(record, TIMEOUT).await.map_err(|(error, _)| error).context("send a record")?;
         Ok(())
@@ -74,7 +74,8 @@ impl Producer {
 
     /// Sends many events as Avro, all acknowledged when it returns.
     pub async fn events(&self, events: &[Event]) -> Result<()> {
-        let values: Vec<_> = events.iter().map(|event| (event.tenant.as_str(), avro::framed(event))).collect();
+        let values: Vec<_> =
+            events.iter().map(|event| (event.tenant.as_str(), avro::framed(event))).collect();
         let mut waiting = Vec::with_capacity(values.len());
         for (key, value) in &values {
             let record = FutureRecord::<str, [u8]>::to(USAGE).key(key).payload(value);
@@ -100,7 +101,8 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Result<Vec<Read>> {
     let mut ends = BTreeMap::new();
     let mut assignment = TopicPartitionList::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).context("read watermarks")?;
+        let (low, high) =
+            consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).context("read watermarks")?;
         if low < high {
             ends.insert(partition.id(), high);
             assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).context("assign")?;

@@ -87,7 +87,8 @@ impl Drop for Prometheus {
 /// package would start a service).
 fn program() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|file| file.is_file());
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|file| file.is_file());
     if let Some(found) = found {
         return Ok(found);
     }

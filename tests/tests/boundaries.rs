@@ -97,8 +97,7 @@ fn packages() -> Vec<Package> {
 }
 
 fn package(folder: PathBuf) -> Package {
-    let manifest: toml::Table =
-        read(&folder.join("Cargo.toml")).parse().expect("a manifest that is TOML");
+    let manifest: toml::Table = read(&folder.join("Cargo.toml")).parse().expect("a manifest that is TOML");
     let name = manifest["package"]["name"].as_str().expect("a name").to_owned();
     let tables = ["dependencies", "build-dependencies"];
     let dependencies = tables

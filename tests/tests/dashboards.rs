@@ -9,7 +9,8 @@ use weir_tests::dashboard::{self, Dashboard, Language};
 use weir_tests::json_schema;
 
 /// File, and the uid that links to it depend on.
-const UIDS: &[(&str, &str)] = &[("pipeline.json", "weir-pipeline"), ("tenant-usage.json", "weir-tenant-usage")];
+const UIDS: &[(&str, &str)] =
+    &[("pipeline.json", "weir-pipeline"), ("tenant-usage.json", "weir-tenant-usage")];
 const SCHEMA_VERSION: u64 = 42;
 const COLUMNS: u64 = 24;
 
@@ -69,7 +70,9 @@ fn each_panel_has_words_a_unit_and_thresholds() {
                 (panel["targets"].as_array().is_none_or(Vec::is_empty), "query"),
             ];
             let missing = missing.iter().filter(|(missing, _)| *missing);
-            broken.extend(missing.map(|(_, what)| format!("{}: {} has no {what}", dashboard.file, panel["title"])));
+            broken.extend(
+                missing.map(|(_, what)| format!("{}: {} has no {what}", dashboard.file, panel["title"])),
+            );
         }
     });
 }
@@ -89,7 +92,8 @@ fn ids_are_unique_and_panels_do_not_overlap() {
             let area = (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y)));
             let free = area.filter(|cell| !cells.insert(*cell)).count() == 0;
             if !(free && ids.insert(panel["id"].as_u64()) && titles.insert(title)) {
-                broken.push(format!("{}: {title} overlaps, or its id or title is there twice", dashboard.file));
+                broken
+                    .push(format!("{}: {title} overlaps, or its id or title is there twice", dashboard.file));
             }
         }
     });

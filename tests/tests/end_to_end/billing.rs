@@ -17,8 +17,9 @@ pub(crate) async fn a_closed_period_is_billed_once_and_proved(house: &mut House)
     let anchor = Utc::now() - TimeDelta::days(33);
     house.create_tenant_since(TENANT, "plain", "UTC", &anchor.format("%Y-%m-%d").to_string())?;
     let inside = Utc::now() - TimeDelta::days(20);
-    let mut events: Vec<_> =
-        (0..3).map(|id| Event::now(TENANT, "test.call", &id.to_string(), &[("route", "/")]).at(inside)).collect();
+    let mut events: Vec<_> = (0..3)
+        .map(|id| Event::now(TENANT, "test.call", &id.to_string(), &[("route", "/")]).at(inside))
+        .collect();
     events.push(Event::now(TENANT, "test.bytes", "bytes", &[("bytes", "150")]).at(inside));
     post_batch(house, &events).await?;
     house.expect_usage(TENANT, "bytes", "150", 1).await?;

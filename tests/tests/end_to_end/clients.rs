@@ -8,8 +8,11 @@ pub(crate) async fn openmeter_ingests_unchanged(house: &mut House) -> Result<()>
     let tenant = house.create_tenant("openmeter", "plain").await?;
     let api = house.settings.api();
     let said = tokio::task::block_in_place(|| {
-        let variables =
-            [("WEIR_URL", api.as_str()), ("WEIR_KEY", house.platform_key.as_str()), ("TENANT", tenant.as_str())];
+        let variables = [
+            ("WEIR_URL", api.as_str()),
+            ("WEIR_KEY", house.platform_key.as_str()),
+            ("TENANT", tenant.as_str()),
+        ];
         python::run("openmeter_client.py", &["openmeter==1.0.0b236"], &variables)
     })?;
     ensure!(said.contains("ingested 3"), "the client said: {said}");

@@ -12,7 +12,8 @@ const EVENTS: &str = "/api/v1/events";
 /// Sends a batch and returns the status.
 pub(crate) async fn post_batch(house: &House, events: &[Event]) -> Result<StatusCode> {
     let body = Value::from_iter(events.iter().map(Event::to_json)).to_string();
-    let request = house.request(Method::POST, EVENTS).header("content-type", "application/cloudevents-batch+json");
+    let request =
+        house.request(Method::POST, EVENTS).header("content-type", "application/cloudevents-batch+json");
     Ok(request.body(body).send().await?.status())
 }
 
@@ -115,6 +116,9 @@ pub(crate) async fn everything_read_is_accounted_for(house: &mut House) -> Resul
          + forwarded {forwarded} + control {control}"
     );
     ensure!(read == accepted + duplicate + rejected + forwarded + control, "the counts do not add up");
-    ensure!([accepted, duplicate, rejected, forwarded, control].iter().all(|count| *count > 0), "one is zero");
+    ensure!(
+        [accepted, duplicate, rejected, forwarded, control].iter().all(|count| *count > 0),
+        "one is zero"
+    );
     Ok(())
 }

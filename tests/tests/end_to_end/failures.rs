@@ -30,7 +30,8 @@ impl Flow {
     async fn round(&self, round: usize) -> Result<()> {
         let again = EVENTS_A_ROUND / 10;
         let from = (round * EVENTS_A_ROUND).saturating_sub(again);
-        let event = |id: usize| Event::now(&self.tenant, "test.bytes", &id.to_string(), &[("bytes", "0.000000003")]);
+        let event =
+            |id: usize| Event::now(&self.tenant, "test.bytes", &id.to_string(), &[("bytes", "0.000000003")]);
         let events: Vec<_> = (from..(round + 1) * EVENTS_A_ROUND).map(event).collect();
         self.producer.events(&events).await
     }

@@ -59,5 +59,11 @@ async fn the_house_holds() {
         counting::everything_read_is_accounted_for,
         failures::sigterm_drains,
     );
-    assert!(failed.is_empty(), "{} scenarios failed: {}\n{}", failed.len(), failed.join(", "), house.serving.tail());
+    assert!(
+        failed.is_empty(),
+        "{} scenarios failed: {}\n{}",
+        failed.len(),
+        failed.join(", "),
+        house.serving.tail()
+    );
 }

@@ -12,8 +12,7 @@ use crate::counting::post_batch;
 
 pub(crate) async fn a_hard_limit_trips_and_tells_once(house: &mut House) -> Result<()> {
     let receiver = Receiver::start().await?;
-    let endpoint =
-        house.send(Method::POST, "/api/v1/webhooks", &json!({"url": receiver.url()})).await?;
+    let endpoint = house.send(Method::POST, "/api/v1/webhooks", &json!({"url": receiver.url()})).await?;
     let secret = endpoint["secret"].as_str().with_context(|| format!("no secret in {endpoint}"))?.to_owned();
     let tenant = house.create_tenant("limited", "plain").await?;
     set_limit(house, &tenant).await?;

@@ -79,8 +79,16 @@ pub(crate) async fn keys_and_tenants(house: &mut House) -> Result<()> {
     let (own, other) =
         (house.create_tenant("keyed", "plain").await?, house.create_tenant("not-keyed", "plain").await?);
     let arguments = [
-        "key", "create", "--name", "gateway", "--tenant", &own, "--scope", "events:write",
-        "--source-prefix", "//tests/",
+        "key",
+        "create",
+        "--name",
+        "gateway",
+        "--tenant",
+        &own,
+        "--scope",
+        "events:write",
+        "--source-prefix",
+        "//tests/",
     ];
     let key = house.settings.succeed(&arguments)?.trim().to_owned();
     let event = |tenant: &str, id: &str, source: &str| {
@@ -118,7 +126,8 @@ pub(crate) async fn dead_letters(house: &mut House) -> Result<()> {
     over.push(7);
     let mut unknown_schema = framed.clone();
     unknown_schema[1..5].copy_from_slice(&999_999_u32.to_be_bytes());
-    let bad = |id: &str, value: &str| avro::framed(&Event::now(&tenant, "test.bytes", id, &[("bytes", value)]));
+    let bad =
+        |id: &str, value: &str| avro::framed(&Event::now(&tenant, "test.bytes", id, &[("bytes", value)]));
     let stranger = Event { tenant: "nobody-knows".to_owned(), ..event("stranger") };
     let days = |days| Utc::now() + TimeDelta::days(days);
     let table = [

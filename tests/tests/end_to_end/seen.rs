@@ -121,7 +121,10 @@ async fn expect_metrics_and_rules(house: &House, prometheus: &Prometheus) -> Res
     ensure!(missing.is_empty(), "/metrics does not tell {missing:?}");
     wait::until("the rules to be judged", wait::PATIENCE, || async {
         let rules = prometheus.rules().await?;
-        ensure!(!rules.is_empty() && rules.iter().all(|(_, health)| health == "ok"), "the rules are {rules:?}");
+        ensure!(
+            !rules.is_empty() && rules.iter().all(|(_, health)| health == "ok"),
+            "the rules are {rules:?}"
+        );
         Ok(Some(()))
     })
     .await
