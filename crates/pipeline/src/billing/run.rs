@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use weir_backends::books::{self, BilledPeriod, DuePeriod, JournalReach};
+use weir_backends::ledger::usage::{Folded, fold_step};
 use weir_backends::postgres::Pool;
 use weir_backends::{StoreError, catalog};
 use weir_billing::subscription::closable;
@@ -20,6 +21,9 @@ use weir_metering::meter::{Aggregation, MeterKey};
 use super::finalize::{self, Outcome, Place};
 use super::report::{Refused, RunReport, Waiting};
 use super::{BillingError, BillingSettings};
+
+/// Steps of folding a partition at most; each takes up to 64 batches, so a million batches.
+const FOLD_STEPS_MAX: u32 = 16_384;
 
 /// What every period of a run is billed by.
 pub(super) struct Books<'a> {
@@ -50,6 +54,7 @@ pub async fn run(
     check_counters(pool, last_number_in_topic).await?;
     let books = Books::open(pool, settings, now).await?;
     let newest = books::newest_broker_time(pool).await?;
+    books.fold().await?;
     let mut report = RunReport::default();
     let until = newest.map_or(now, |newest| newest.max(now));
     for due in books::due_periods(pool, until, only.as_ref()).await? {
@@ -102,6 +107,18 @@ impl<'a> Books<'a> {
             catalog::load(pool).await?.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
         let partitions = books::partitions(pool).await?;
         Ok(Self { pool, settings, now, plans, aggregations, partitions })
+    }
+
+    /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
+    /// may wait for the next run.
+    async fn fold(&self) -> Result<(), StoreError> {
+        for partition in 0..self.partitions {
+            let mut steps_left = FOLD_STEPS_MAX;
+            while steps_left > 0 && fold_step(self.pool, partition).await? != Folded::Everything {
+                steps_left -= 1;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn partition(&self, subscription: &Subscription) -> Partition {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use weir_backends::StoreError;
-use weir_backends::books::{RawEvent, RawEvents};
 use weir_backends::config::ClickHouseConfig;
+use weir_backends::projection::{EventRow, Projection};
 use weir_core::{ContentSum, Generation, HashKey, Partition, Position};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
@@ -95,33 +95,35 @@ impl Counting<'_> {
     ) -> Result<Vec<Found>, StoreError> {
         let mut found = vec![Found::default(); self.links.len()];
         let below = self.links.last().map_or(0, |link| link.to);
-        let mut events = RawEvents::open(clickhouse, self.generation, self.partition, below)?;
-        while let Some(event) = events.next().await? {
-            let offset = event.position.offset;
-            let after = self.links.partition_point(|link| link.from <= offset);
-            let at = after.checked_sub(1).filter(|at| offset < self.links[*at].to);
+        let projection = Projection::new(clickhouse);
+        let mut events = projection.read_events(None, (self.partition, self.generation), i64::MIN, below)?;
+        while let Some(row) = events.next().await? {
+            let position =
+                Position { generation: row.generation, partition: row.partition, offset: row.offset };
+            let after = self.links.partition_point(|link| link.from <= position.offset);
+            let at = after.checked_sub(1).filter(|at| position.offset < self.links[*at].to);
             let Some(at) = at else {
-                raw.problem(format!("raw event {}: no batch of the ledger covers it", event.position));
+                raw.problem(format!("raw event {position}: no batch of the ledger covers it"));
                 continue;
             };
             found[at].count += 1;
-            found[at].sum.add(content_hash(self.key, &event.event, event.time));
-            self.measure(&event, raw);
+            self.measure(row, position, &mut found[at].sum, raw);
         }
         Ok(found)
     }
 
-    fn measure(&self, raw_event: &RawEvent, raw: &mut Raw<'_>) {
-        let RawEvent { position, event, time } = raw_event;
+    fn measure(&self, row: EventRow, position: Position, sum: &mut ContentSum, raw: &mut Raw<'_>) {
+        let (event, time) = row.into_event();
+        sum.add(content_hash(self.key, &event, time));
         let Some(tenant) = self.catalogue.tenant(&event.tenant) else { return };
-        let hour = tenant.alignment.hour_of(*time);
-        let measurements = match self.catalogue.measure(event, *time) {
+        let hour = tenant.alignment.hour_of(time);
+        let measurements = match self.catalogue.measure(&event, time) {
             Ok(measurements) => measurements,
             Err(error) => return raw.problem(format!("raw event {position}: {error}")),
         };
         for measurement in measurements {
-            let usage = Aggregate::of(&measurement, self.key, *time, position.offset);
-            let counted = raw.totals.add(&event.tenant, &measurement.meter.key, hour, *position, &usage);
+            let usage = Aggregate::of(&measurement, self.key, time, position.offset);
+            let counted = raw.totals.add(&event.tenant, &measurement.meter.key, hour, position, &usage);
             if let Err(error) = counted {
                 raw.problem(format!("raw event {position}: {error}"));
             }

@@ -1,0 +1,97 @@
+//! Proofs: what was changed is found, what was lost is said. Each case changes one thing.
+
+use clickhouse::{Client, Compression};
+
+use crate::books::{Books, fold};
+
+/// What is changed after everything was billed.
+enum Change {
+    Ledger(&'static str),
+    Projection(&'static str),
+}
+
+/// Bills October, changes one thing, and looks for `expected` in what the proof prints.
+async fn check(name: &str, change: Change, ok: bool, expected: &str) {
+    let mut books = Books::open(name).await;
+    books.october().await;
+    books.run().await.unwrap();
+    fold(&books).await;
+    let before = books.verify().await;
+    assert!(before.ok(), "{before}");
+    match change {
+        Change::Ledger(statement) => books.tamper(statement).await,
+        Change::Projection(statement) => {
+            let client = Client::default()
+                .with_url(&books.clickhouse.url)
+                .with_user("default")
+                .with_database(name)
+                .with_compression(Compression::None);
+            client.query(statement).execute().await.unwrap();
+        }
+    }
+    let report = books.verify().await;
+    assert_eq!(report.ok(), ok, "{report}");
+    assert!(report.to_string().contains(expected), "expected {expected:?} in\n{report}");
+}
+
+#[tokio::test]
+async fn a_changed_raw_event_is_found() {
+    let more = "INSERT INTO events_raw
+        SELECT generation, partition, offset, broker_time, tenant, source, id, type, time,
+            mapUpdate(data, map('bytes', '70.6')) FROM events_raw WHERE offset = 0";
+    let found = "bytes: the raw events say 160.600000001 from 3 events, the ledger says 160.500000001";
+    check("proofs_event", Change::Projection(more), false, found).await;
+}
+
+#[tokio::test]
+async fn a_changed_raw_event_that_costs_nothing_is_found() {
+    let renamed = "INSERT INTO events_raw
+        SELECT generation, partition, offset, broker_time, tenant, source, 'other', type, time, data
+        FROM events_raw WHERE offset = 0";
+    check("proofs_id", Change::Projection(renamed), false, "batch 1/0/[0, 6): an event was changed").await;
+}
+
+#[tokio::test]
+async fn lost_raw_events_are_said() {
+    let lost = "ALTER TABLE events_raw DELETE WHERE offset = 0 SETTINGS mutations_sync = 2";
+    let said = "proved from the ledger's sums alone: 1 raw events below the cut are missing";
+    check("proofs_lost", Change::Projection(lost), true, said).await;
+}
+
+#[tokio::test]
+async fn a_changed_usage_row_is_found() {
+    let row = "UPDATE usage SET quantity = 71 WHERE tenant = 'acme' AND quantity = 70.5";
+    let found =
+        r#"usage row bytes 2026-10-01T00:00:00.000Z {"route":"/a"}: the row says 71, the batches say 70.5"#;
+    check("proofs_usage", Change::Ledger(row), false, found).await;
+}
+
+#[tokio::test]
+async fn a_changed_price_is_found() {
+    let price = "UPDATE plan_version
+        SET definition = jsonb_set(definition, '{prices,0,price,unit_amount}', '\"0.02\"')";
+    check("proofs_price", Change::Ledger(price), false, "plan pro v1 was changed: published as").await;
+}
+
+#[tokio::test]
+async fn a_changed_line_is_found() {
+    let line = "UPDATE invoice_line SET amount = 0.02
+        WHERE line = 2 AND invoice = (SELECT id FROM invoice WHERE tenant = 'acme')";
+    check("proofs_line", Change::Ledger(line), false, "line row 2: column amount: stored 0.02, derived 0.03")
+        .await;
+}
+
+#[tokio::test]
+async fn a_changed_document_is_found_with_the_path() {
+    let document = "UPDATE invoice SET document = replace(document, '160.500000001', '160.500000002')
+        WHERE tenant = 'acme'";
+    let path = "lines[2].quantity: stored \"160.500000002\", derived \"160.500000001\"";
+    check("proofs_document", Change::Ledger(document), false, path).await;
+}
+
+#[tokio::test]
+async fn a_missing_number_is_found() {
+    let number = "UPDATE invoice SET number = 'MILL-000009' WHERE number = 'MILL-000003'";
+    let found = "mill: number 3 should follow, MILL-000009 does";
+    check("proofs_number", Change::Ledger(number), false, found).await;
+}

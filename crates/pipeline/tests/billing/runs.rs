@@ -1,0 +1,99 @@
+//! Runs: closing by the journal, two at once, killed half way, late events, a ledger that
+//! went back in time.
+
+use std::collections::BTreeMap;
+
+use sqlx::Executor;
+use weir_pipeline::billing::{self, BillingError, BillingSettings};
+
+use crate::books::{Books, now};
+
+/// The flat fee of 10; acme: 3 calls, 160.500000001 bytes (100 at 0.10, the rest at 0.05),
+/// 2 users, level 12.5 at 0.5, a peak of 40 in 4 packages of 3. Periods close in the order
+/// of the zones: Kolkata, Berlin, UTC.
+const OCTOBER: &str = "MILL-000001 kite 0 11.51 EUR\n\
+                       MILL-000002 birch 0 11.11 EUR\n\
+                       MILL-000003 acme 0 43.31 EUR";
+
+#[tokio::test]
+async fn a_period_waits_for_the_journal_and_is_billed_once() {
+    let mut books = Books::open("runs_waits").await;
+    let report = books.run().await.unwrap();
+    assert_eq!(report.waiting[0].why, "partition 0 has not been read yet");
+    books.batch("2026-11-01T00:59:59.999Z", "acme call 2026-10-05T00:00:00Z bytes=1 user=a route=/").await;
+    let report = books.run().await.unwrap();
+    let waiting: Vec<_> = report.waiting.iter().map(|w| format!("{} {}", w.tenant, w.why)).collect();
+    let read = "partition 0 has been read to 2026-11-01T00:59:59.999Z";
+    assert_eq!(waiting, [format!("acme {read}, the period closes at 2026-11-01T01:00:00.000Z")]);
+    books.batch("2026-11-01T01:00:00Z", "").await;
+    assert_eq!(books.run().await.unwrap().invoices.len(), 1);
+    let report = books.run().await.unwrap();
+    assert_eq!(report, billing::RunReport::default());
+}
+
+#[tokio::test]
+async fn two_runs_at_once_make_one_invoice_a_period_without_gaps() {
+    let mut books = Books::open("runs_twice").await;
+    books.october().await;
+    let (one, two) = tokio::join!(books.run(), books.run());
+    let made = one.unwrap().invoices.len() + two.unwrap().invoices.len();
+    assert_eq!((made, books.documents().await.as_str()), (3, OCTOBER));
+    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE kind = 'invoice_topic'")
+        .fetch_one(&books.pool)
+        .await
+        .unwrap();
+    assert_eq!(told, 3);
+    let report = books.verify().await;
+    assert!(report.ok(), "{report}");
+}
+
+#[tokio::test]
+async fn a_run_killed_half_way_and_repeated_makes_the_same() {
+    let mut books = Books::open("runs_killed").await;
+    books.october().await;
+    // The second document dies between its lines and its commit.
+    let mut conn = books.pool.acquire().await.unwrap();
+    conn.execute(
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.next_number = 3 THEN RAISE EXCEPTION 'killed'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER die BEFORE UPDATE ON legal_entity FOR EACH ROW EXECUTE FUNCTION die()",
+    )
+    .await
+    .unwrap();
+    let error = books.run().await.unwrap_err();
+    assert!(error.to_string().contains("killed"), "{error}");
+    let drafts: i64 = sqlx::query_scalar("SELECT count(*) FROM invoice WHERE status = 'draft'")
+        .fetch_one(&books.pool)
+        .await
+        .unwrap();
+    assert_eq!(drafts, 1);
+    conn.execute("DROP TRIGGER die ON legal_entity").await.unwrap();
+    books.run().await.unwrap();
+    assert_eq!(books.documents().await, OCTOBER);
+}
+
+#[tokio::test]
+async fn a_late_event_makes_one_correction_for_the_difference() {
+    let mut books = Books::open("runs_late").await;
+    books.october().await;
+    books.run().await.unwrap();
+    let late = "acme call 2026-10-07T12:00:00Z bytes=39.499999999 user=ann route=/c";
+    books.batch("2026-11-01T03:00:00Z", late).await;
+    let (one, two) = tokio::join!(books.run(), books.run());
+    assert_eq!(one.unwrap().corrections.len() + two.unwrap().corrections.len(), 1);
+    // A call at 0.01; 160.500000001 bytes came to 13.03, 200 come to 15.00.
+    assert_eq!(books.documents().await, format!("{OCTOBER}\nMILL-000004 acme 1 1.98 EUR"));
+    assert!(books.run().await.unwrap().corrections.is_empty());
+    let report = books.verify().await;
+    assert!(report.ok() && report.proofs.len() == 4, "{report}");
+}
+
+#[tokio::test]
+async fn a_counter_behind_the_topic_gives_no_numbers() {
+    let mut books = Books::open("runs_behind").await;
+    books.october().await;
+    let known = BTreeMap::from([("mill".to_owned(), 1)]);
+    let run = billing::run(&books.pool, &BillingSettings::default(), &known, now(), None).await;
+    assert!(matches!(run, Err(BillingError::CounterBehind { next_number: 1, in_topic: 1, .. })));
+    assert_eq!(books.documents().await, "");
+}
