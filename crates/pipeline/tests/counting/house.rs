@@ -1,0 +1,273 @@
+//! A database, topics and a ClickHouse database of their own for one test, events of every
+//! kind to put into them, and an independent count of what should come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::AssertSqlSafe;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
+use weir_backends::journal::{OutgoingRecord, Producer, topics};
+use weir_backends::postgres::{self, Pool};
+use weir_backends::projection::Projection;
+use weir_core::Timestamp;
+use weir_core::journal::partition_of;
+use weir_metering::event::UsageEvent;
+use weir_pipeline::{Aggregator, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator};
+use weir_wire::{avro, cloudevents};
+
+pub(crate) const PARTITIONS: i32 = 4;
+pub(crate) const TENANTS: usize = 6;
+
+pub(crate) struct House {
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) clickhouse: ClickHouseConfig,
+    pub(crate) pool: Pool,
+    pub(crate) producer: Producer,
+    pub(crate) projection: Projection,
+    pub(crate) now: Timestamp,
+}
+
+pub(crate) struct Running {
+    pub(crate) status: Arc<PipelineStatus>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), PipelineError>>,
+}
+
+impl Running {
+    /// Ends at once, as a crash would.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.expect("no panic").expect("ends well");
+    }
+}
+
+impl House {
+    pub(crate) async fn build(stack: &local_stack::Stack, name: &str) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("info,rdkafka=off").with_test_writer().try_init();
+        let topic = |kind: &str| format!("{name}.{kind}");
+        let kafka = KafkaConfig {
+            bootstrap_servers: stack.kafka_bootstrap(),
+            usage_topic: topic("usage"),
+            dead_letter_topic: topic("dlq"),
+            quota_topic: topic("quota"),
+            alerts_topic: topic("alerts"),
+            invoices_topic: topic("invoices"),
+            partitions: PARTITIONS,
+            group: topic("group"),
+            ..KafkaConfig::default()
+        };
+        let base = PostgresConfig { url: stack.postgres_url(), connections_max: 2 };
+        let admin = postgres::connect(&base).await.expect("Postgres answers");
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.expect("created");
+        admin.close().await;
+        let url = format!("{}/{name}", stack.postgres_url().rsplit_once('/').expect("a database").0);
+        let pool = postgres::connect(&PostgresConfig { url, connections_max: 24 }).await.expect("connects");
+        postgres::migrate(&pool).await.expect("migrates");
+        let clickhouse = ClickHouseConfig {
+            url: stack.clickhouse_url(),
+            database: name.to_owned(),
+            ..ClickHouseConfig::default()
+        };
+        topics::ensure(&kafka).await.expect("topics");
+        let producer = Producer::connect(&kafka).expect("a producer");
+        let projection = Projection::new(&clickhouse);
+        let now = Timestamp::from(chrono::Utc::now());
+        let house = Self { kafka, clickhouse, pool, producer, projection, now };
+        house.populate().await;
+        house
+    }
+
+    async fn populate(&self) {
+        let run = |sql: String| async { sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.expect("runs") };
+        for tenant in 0..TENANTS {
+            run(format!(
+                "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor,
+                     currency, created_at, updated_at)
+                 VALUES ('t{tenant}', 't', 't{tenant}.test', 'a@t.test', 'active', 'UTC', {}, '2026-01-01',
+                     'EUR', now(), now())",
+                (tenant % 2) * 30
+            ))
+            .await;
+            run(format!(
+                "INSERT INTO billing_period (tenant, number, starts_at, ends_at)
+                 SELECT 't{tenant}', n, date_trunc('hour', now()) - interval '90 days' + n * interval '30 days',
+                     date_trunc('hour', now()) - interval '60 days' + n * interval '30 days'
+                 FROM generate_series(0, 5) AS n"
+            ))
+            .await;
+        }
+        for (key, aggregation, value) in [
+            ("calls", "count", "null"),
+            ("bytes", "sum", "\"value\""),
+            ("peak", "max", "\"value\""),
+            ("floor", "min", "\"value\""),
+            ("last", "latest", "\"value\""),
+            ("users", "unique", "\"user\""),
+        ] {
+            run(format!(
+                "INSERT INTO meter_version (key, version, definition, applied_at) VALUES ('{key}', 1,
+                 '{{\"key\":\"{key}\",\"version\":1,\"unit\":\"u\",\"event_type\":\"use\",
+                    \"aggregation\":\"{aggregation}\",\"value_property\":{value},\"dimensions\":[\"region\"]}}', now())"
+            ))
+            .await;
+        }
+        run("UPDATE catalog_head SET version = version + 1".into()).await;
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        let metrics = PipelineMetrics::register(&prometheus::Registry::new()).expect("metrics");
+        let status = Arc::new(PipelineStatus::default());
+        let aggregator = Aggregator {
+            kafka: self.kafka.clone(),
+            pool: self.pool.clone(),
+            clickhouse: self.clickhouse.clone(),
+            settings: CountingSettings { batch_interval_ms: 50, ..CountingSettings::default() },
+            metrics: Arc::new(metrics),
+            status: Arc::clone(&status),
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(run_aggregator(aggregator, shutdown.clone()));
+        Running { status, shutdown, task }
+    }
+
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("a number")
+    }
+
+    /// Waits until a number of the ledger is what it should be; says where it stands.
+    pub(crate) async fn until(&self, sql: &'static str, expected: i64, seconds: u64) {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let found = self.number(sql).await;
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {found}, not {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn produce(&self, records: Vec<OutgoingRecord>) {
+        self.producer.send_all(records).await.expect("produced");
+    }
+
+    /// An event as a record: every third as Avro, structured and binary CloudEvents; every
+    /// seventh put into a partition that is not its own.
+    pub(crate) fn record(&self, event: &UsageEvent, nth: usize) -> OutgoingRecord {
+        let mut record = OutgoingRecord {
+            topic: self.kafka.usage_topic.clone(),
+            key: Some(event.tenant.clone().into_bytes()),
+            ..OutgoingRecord::default()
+        };
+        let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        if nth % 3 == 0 {
+            record.value = Some(cloudevents::encode_structured(event));
+            record.headers = vec![header("content-type", cloudevents::CONTENT_TYPE)];
+        } else {
+            record.value = Some(avro::encode_event(event));
+        }
+        if nth % 7 == 0 {
+            let home = partition_of(event.tenant.as_bytes(), PARTITIONS);
+            record.partition = Some((home + 1) % PARTITIONS);
+        }
+        record
+    }
+
+    pub(crate) fn event(&self, nth: usize) -> UsageEvent {
+        // The hours of usage are spread over two days.
+        let ago = i64::try_from(nth % 48).expect("small") * 3_600_000;
+        let data = [("region", format!("r{}", nth % 3)), ("user", format!("u{}", nth % 17)), ("value", value(nth))];
+        let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let ids = (format!("t{}", nth % TENANTS), "test".to_owned(), format!("e{nth}"));
+        UsageEvent::new(ids, "use".into(), Some(self.now.plus_millis(-ago)), data).expect("an event")
+    }
+}
+
+fn value(nth: usize) -> String {
+    format!("{}.{:03}", nth % 1000, nth % 7)
+}
+
+/// Usage by tenant and meter over all hours: quantity in thousandths and events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) events: i64,
+    pub(crate) calls: i64,
+    pub(crate) thousandths: i64,
+    pub(crate) users_by_hour: i64,
+}
+
+/// An independent count: a plain set of ids.
+pub(crate) fn count(events: &[UsageEvent]) -> BTreeMap<String, Count> {
+    let mut seen = BTreeSet::new();
+    let mut users = BTreeSet::new();
+    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    for event in events {
+        if !seen.insert((event.tenant.clone(), event.id.clone())) {
+            continue;
+        }
+        let count = counts.entry(event.tenant.clone()).or_default();
+        count.events += 1;
+        count.calls += 1;
+        let (units, thousandths) = event.value("value").unwrap().split_once('.').unwrap();
+        count.thousandths += units.parse::<i64>().unwrap() * 1000 + thousandths.parse::<i64>().unwrap();
+        let hour = {
+            let shift = if event.tenant[1..].parse::<i64>().unwrap() % 2 == 0 { 0 } else { 1_800_000 };
+            (event.time.unwrap().millis() - shift).div_euclid(3_600_000)
+        };
+        let user = event.value("user").unwrap().to_owned();
+        if users.insert((event.tenant.clone(), hour, event.value("region").unwrap().to_owned(), user)) {
+            count.users_by_hour += 1;
+        }
+    }
+    counts
+}
+
+impl House {
+    /// What the usage rows say.
+    pub(crate) async fn counted(&self) -> BTreeMap<String, Count> {
+        let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT tenant, sum(event_count) FILTER (WHERE meter = 'calls')::bigint,
+                 sum(quantity) FILTER (WHERE meter = 'calls')::bigint,
+                 (sum(quantity) FILTER (WHERE meter = 'bytes') * 1000)::bigint,
+                 sum(quantity) FILTER (WHERE meter = 'users')::bigint
+             FROM usage GROUP BY tenant",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .expect("usage");
+        let count = |(tenant, events, calls, thousandths, users_by_hour)| {
+            (tenant, Count { events, calls, thousandths, users_by_hour })
+        };
+        rows.into_iter().map(count).collect()
+    }
+
+    /// Waits until everything committed is folded and projected.
+    pub(crate) async fn settle(&self, seconds: u64) {
+        const OPEN: &str = "SELECT count(*) FROM journal_partition
+            WHERE folded_to < next_offset OR projected_to < next_offset OR rolled_to < next_offset";
+        self.until(OPEN, 0, seconds).await;
+    }
+
+    /// Events and total calls as ClickHouse has them.
+    pub(crate) async fn projected(&self) -> (u64, u64) {
+        let client = clickhouse::Client::default()
+            .with_url(&self.clickhouse.url)
+            .with_database(&self.clickhouse.database)
+            .with_compression(clickhouse::Compression::None);
+        let events = client.query("SELECT count() FROM events").fetch_one().await.expect("events");
+        let calls = client
+            .query("SELECT sum(event_count) FROM usage_hourly WHERE meter = 'calls'")
+            .fetch_one()
+            .await
+            .expect("rollups");
+        (events, calls)
+    }
+}

@@ -1,0 +1,5 @@
+//! Counting on the real servers: what is produced is counted, exactly once, whatever
+//! happens to the processes that count.
+
+mod house;
+mod scenarios;
