@@ -1,0 +1,274 @@
+//! The command line: what can be asked of `weir`, with examples. Data goes to stdout,
+//! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Counts usage events exactly once and turns them into invoices that can be proved.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// The configuration file (default: weir.toml, when it is there).
+    #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  weir migrate                             bring Postgres, ClickHouse and Kafka's topics up to date
+  weir catalog plan catalog.toml           show what applying a catalogue would change
+  weir catalog apply catalog.toml
+  weir key create --name gateway --platform --scope all
+  weir serve                               API, aggregator and delivery in one process
+  weir bill run                            bill every period that has closed
+  weir verify --all                        derive every invoice again and compare
+  weir export lines --format csv > lines.csv";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the API, the aggregator and the delivery of alerts.
+    Serve(Serve),
+    /// Bring Postgres, ClickHouse and Kafka's topics up to date.
+    Migrate,
+    /// Meters, plans and prices from a file.
+    #[command(subcommand)]
+    Catalog(Catalog),
+    /// Tenants.
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// API keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// What was counted.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Billing runs.
+    #[command(subcommand)]
+    Bill(Bill),
+    /// Invoices.
+    #[command(subcommand)]
+    Invoice(Invoice),
+    /// Derive invoices again from raw events and the ledger; exit 1 at any difference.
+    Verify(Verify),
+    /// Write invoices or lines for finance.
+    Export(Export),
+    /// The configuration in use.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the OpenAPI document of the API.
+    Openapi,
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `weir serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Which parts to run in this process.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Api, Role::Aggregator, Role::Delivery])]
+    pub roles: Vec<Role>,
+}
+
+/// A part of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// The HTTP API.
+    Api,
+    /// Counting and projection.
+    Aggregator,
+    /// Webhooks, alerts, control records.
+    Delivery,
+}
+
+/// `weir catalog`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalog {
+    /// Show what applying the file would change; changes nothing.
+    Plan {
+        /// The catalogue file.
+        file: PathBuf,
+    },
+    /// Publish what is new in the file.
+    Apply {
+        /// The catalogue file.
+        file: PathBuf,
+    },
+}
+
+/// `weir tenant`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenant {
+    /// Create a tenant with a subscription.
+    Create(TenantCreate),
+}
+
+/// `weir tenant create`.
+#[derive(Debug, Args)]
+pub(crate) struct TenantCreate {
+    /// The id under which its events are sent; made when it is left out.
+    #[arg(long)]
+    pub id: Option<String>,
+    /// For people.
+    #[arg(long)]
+    pub name: String,
+    /// Its domain.
+    #[arg(long)]
+    pub domain: String,
+    /// The plan's key.
+    #[arg(long)]
+    pub plan: String,
+    /// Its first administrator.
+    #[arg(long)]
+    pub admin_email: String,
+    /// Billing time zone (IANA).
+    #[arg(long, default_value = "UTC")]
+    pub timezone: String,
+    /// First day of its first billing period (default: today there).
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub anchor: Option<String>,
+    /// ISO 4217 code (default: the plan's).
+    #[arg(long)]
+    pub currency: Option<String>,
+    /// Who bills it (default: the only legal entity).
+    #[arg(long)]
+    pub legal_entity: Option<String>,
+}
+
+/// `weir key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key. It is printed once, alone, and cannot be shown again.
+    Create(KeyCreate),
+}
+
+/// `weir key create`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    /// For people.
+    #[arg(long)]
+    pub name: String,
+    /// Whose key it is.
+    #[arg(long, required_unless_present = "platform", conflicts_with = "platform")]
+    pub tenant: Option<String>,
+    /// The platform's key: may speak for every tenant.
+    #[arg(long)]
+    pub platform: bool,
+    /// What it may do (`all`, or such as `events:write`); may be repeated.
+    #[arg(long = "scope", required = true)]
+    pub scopes: Vec<String>,
+    /// CloudEvents sources that it may send, as prefixes; any when left out.
+    #[arg(long = "source-prefix")]
+    pub source_prefixes: Vec<String>,
+}
+
+/// `weir ledger`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Where counting stands in each partition.
+    Status(Output),
+    /// Prove that nothing was lost or doubled; exit 1 if something was.
+    Check(Output),
+}
+
+/// `weir bill`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bill {
+    /// Bill every period that the journal has closed, and correct what came late.
+    Run {
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+/// `weir invoice`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Invoice {
+    /// Show one invoice in full.
+    Show {
+        /// Its number or id.
+        number: String,
+        /// How.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// `weir verify`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Verify {
+    /// This invoice and what it corrects.
+    #[arg(long, value_name = "NUMBER")]
+    pub invoice: Option<String>,
+    /// Every finalized document.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `weir export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// What.
+    #[arg(value_enum)]
+    pub what: Exported,
+    /// How.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub format: ExportFormat,
+    /// Only this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exported {
+    /// One row a document.
+    Invoices,
+    /// One row a line.
+    Lines,
+}
+
+/// How it is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// RFC 4180.
+    Csv,
+    /// An array of objects.
+    Json,
+}
+
+/// `weir config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read the configuration, reach every server, say what is wrong.
+    Check,
+    /// Print the configuration in use, secrets blanked.
+    Print,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// How.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub output: OutputFormat,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Table,
+    /// An array of objects.
+    Json,
+    /// RFC 4180.
+    Csv,
+}

@@ -1,0 +1,125 @@
+//! `weir bill`, `weir invoice`, `weir verify`, `weir export`: the money side.
+
+use anyhow::bail;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use weir_backends::books::{self, DocumentRow, Selection};
+use weir_billing::invoice::{Invoice as Document, InvoiceLine};
+use weir_core::TenantId;
+use weir_pipeline::billing::{self, Which, export};
+
+use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, OutputFormat, Verify};
+use crate::config::Config;
+
+use super::{ledger_pool, now};
+
+/// `weir bill run`.
+pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool> {
+    let Bill::Run { tenant } = command;
+    if !config.ledger.single_node {
+        eprintln!(
+            "weir: note: invoice numbers leave the house; without a synchronous standby set ledger.single_node = true to say so"
+        );
+    }
+    let pool = ledger_pool(config).await?;
+    let only = tenant.as_deref().map(TenantId::new).transpose()?;
+    let last = books::last_numbers_in_topic(&config.kafka).await?;
+    let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
+    println!("{report}");
+    Ok(report.ok())
+}
+
+/// `weir invoice show`.
+pub(crate) async fn show(config: &Config, command: &Invoice) -> anyhow::Result<bool> {
+    let Invoice::Show { number, output } = command;
+    let pool = ledger_pool(config).await?;
+    let found = books::documents(&pool, &Selection::default()).await?;
+    let Some(row) = found.into_iter().find(|row| row.number.as_deref() == Some(number) || row.id == *number)
+    else {
+        bail!("there is no finalized document {number}; `weir export invoices` lists them");
+    };
+    match output.output {
+        OutputFormat::Json => println!("{}", row.document),
+        OutputFormat::Csv => {
+            bail!("an invoice is shown as a table or as JSON; `weir export lines --format csv` has rows")
+        }
+        OutputFormat::Table => print_invoice(&row)?,
+    }
+    Ok(true)
+}
+
+fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
+    let document: Document = books::stored_invoice(&row.document)?;
+    let title = match &document.corrects {
+        Some(corrected) => {
+            format!("Correction {} of {}", row.number.as_deref().unwrap_or("(draft)"), corrected.number)
+        }
+        None => format!("Invoice {}", row.number.as_deref().unwrap_or("(draft)")),
+    };
+    println!("{title}");
+    println!("  issued by    {}", row.legal_entity);
+    println!("  billed to    {} ({})", row.tenant_name, row.tenant);
+    println!("  period       {} to {} ({})", document.period.start, document.period.end, document.zone);
+    if let Some(issued_at) = document.issued_at {
+        println!("  issued at    {issued_at}");
+    }
+    println!("  events below {} (generation/partition/offset)", document.cut);
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "what", "quantity", "unit", "events", "price", "unrounded", "amount"]);
+    for line in &document.lines {
+        table.add_row(line_cells(line));
+    }
+    for column in [2, 4, 6, 7] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}");
+    println!("  total        {}", document.total);
+    println!("  hash         {}", document.hash);
+    Ok(())
+}
+
+fn line_cells(line: &InvoiceLine) -> Vec<String> {
+    vec![
+        line.line.to_string(),
+        line.description.clone(),
+        line.quantity.to_string(),
+        line.unit.clone(),
+        line.event_count.to_string(),
+        format!("{} v{}", line.plan, line.plan_version),
+        line.unrounded_amount.to_string(),
+        line.amount.to_string(),
+    ]
+}
+
+/// `weir verify`.
+pub(crate) async fn verify(config: &Config, which: &Verify) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let which = match &which.invoice {
+        Some(number) => Which::Number(number.clone()),
+        None => Which::All,
+    };
+    let report = billing::verify(&pool, &config.clickhouse, which).await?;
+    println!("{report}");
+    Ok(report.ok())
+}
+
+/// `weir export`.
+pub(crate) async fn export(config: &Config, what: &Export) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let tenant = what.tenant.as_deref().map(TenantId::new).transpose()?;
+    let selection = Selection { tenant, ..Selection::default() };
+    let format = match what.format {
+        ExportFormat::Csv => export::Format::Csv,
+        ExportFormat::Json => export::Format::Json,
+    };
+    let documents = books::documents(&pool, &selection).await?;
+    let mut out = std::io::stdout().lock();
+    match what.what {
+        Exported::Invoices => export::invoices(&documents, format, &mut out)?,
+        Exported::Lines => export::lines(&documents, format, &mut out)?,
+    }
+    Ok(true)
+}

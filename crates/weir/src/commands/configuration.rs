@@ -1,0 +1,59 @@
+//! `weir migrate` and `weir config`: the servers as they should be.
+
+use weir_backends::journal::{Producer, topics};
+use weir_backends::projection::Projection;
+use weir_backends::{StoreError, postgres};
+
+use crate::cli::ConfigCommand;
+use crate::config::{self, Config};
+
+/// `weir migrate`: Postgres, ClickHouse and Kafka's topics.
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<bool> {
+    let pool = postgres::connect(&config.postgres).await?;
+    postgres::migrate(&pool).await?;
+    eprintln!("Postgres: the ledger is up to date");
+    topics::ensure(&config.kafka).await?;
+    let mut kafka = config.kafka.clone();
+    kafka.partitions = topics::partitions(&config.kafka).await?;
+    eprintln!("Kafka: {} has {} partitions", kafka.usage_topic, kafka.partitions);
+    postgres::installation(&pool, &kafka).await?;
+    Projection::new(&config.clickhouse).prepare().await?;
+    eprintln!("ClickHouse: database {} is up to date", config.clickhouse.database);
+    Ok(true)
+}
+
+/// `weir config check|print`.
+pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Result<bool> {
+    if let ConfigCommand::Print = command {
+        print!("{}", config::redacted(config)?);
+        return Ok(true);
+    }
+    let postgres = match postgres::connect(&config.postgres).await {
+        Ok(pool) => postgres::ping(&pool).await,
+        Err(error) => Err(error),
+    };
+    let kafka = match Producer::connect(&config.kafka) {
+        Ok(producer) => producer.ping().await,
+        Err(error) => Err(error),
+    };
+    let clickhouse = Projection::new(&config.clickhouse).ping().await;
+    let answers = [
+        told("Kafka", &config.kafka.bootstrap_servers, kafka),
+        told("Postgres", "postgres.url", postgres),
+        told("ClickHouse", &config.clickhouse.url, clickhouse),
+    ];
+    if !config.ledger.single_node {
+        println!(
+            "note        ledger.single_node is false: the ledger must replicate synchronously, or say true"
+        );
+    }
+    Ok(answers.into_iter().all(|answer| answer))
+}
+
+fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> bool {
+    match &answer {
+        Ok(()) => println!("{server:<11} ok ({place})"),
+        Err(error) => println!("{server:<11} {error} ({place})"),
+    }
+    answer.is_ok()
+}

@@ -1,0 +1,67 @@
+//! What `/readyz` looks at: each server, and whether every partition of this process counts.
+
+use std::sync::Arc;
+
+use weir_api::Check;
+use weir_backends::journal::{Producer, QuotaBoard};
+use weir_backends::postgres::{self, Pool};
+use weir_backends::projection::Projection;
+use weir_pipeline::status::PipelineStatus;
+
+use crate::config::Config;
+
+/// Postgres and Kafka must answer. ClickHouse is not needed to count, to answer or to bill,
+/// so its absence is told and does not make the process unready.
+pub(crate) fn server_checks(pool: &Pool, producer: &Producer, config: &Config) -> Vec<Check> {
+    let (pool, producer, clickhouse) = (pool.clone(), producer.clone(), Projection::new(&config.clickhouse));
+    vec![
+        Check::new("postgres", move || {
+            let pool = pool.clone();
+            async move {
+                postgres::ping(&pool).await.map(|()| "answers".to_owned()).map_err(|error| error.to_string())
+            }
+        }),
+        Check::new("kafka", move || {
+            let producer = producer.clone();
+            async move { producer.ping().await.map(|()| "answers".to_owned()).map_err(|error| error.to_string()) }
+        }),
+        Check::new("clickhouse", move || {
+            let clickhouse = clickhouse.clone();
+            async move {
+                Ok(match clickhouse.ping().await {
+                    Ok(()) => "answers".to_owned(),
+                    Err(error) => format!("{error}; counting goes on, dashboards stand still"),
+                })
+            }
+        }),
+    ]
+}
+
+/// Every partition of this process counts.
+pub(crate) fn counting(status: Arc<PipelineStatus>) -> Check {
+    Check::new("counting", move || {
+        let problems = status.problems();
+        let partitions = status.snapshot().partitions.len();
+        async move {
+            if problems.is_empty() {
+                Ok(format!("{partitions} partitions"))
+            } else {
+                Err(problems.join("; "))
+            }
+        }
+    })
+}
+
+/// The quota topic has been read to its end.
+pub(crate) fn quota(board: Arc<QuotaBoard>) -> Check {
+    Check::new("quota", move || {
+        let caught_up = board.is_caught_up();
+        async move {
+            if caught_up {
+                Ok("levels are known".to_owned())
+            } else {
+                Err("quota levels are being read".to_owned())
+            }
+        }
+    })
+}

@@ -1,0 +1,141 @@
+//! `weir ledger status|check`: what was counted, and the proof of it.
+
+use weir_backends::{catalog, ledger_audit, postgres};
+use weir_core::HashKey;
+use weir_pipeline::ledger_check::{self, PartitionCheck};
+
+use crate::cli::{Ledger, Output};
+use crate::config::Config;
+use crate::table;
+
+use super::ledger_pool;
+
+/// Shows where counting stands, or proves it.
+pub(crate) async fn run(config: &Config, command: &Ledger) -> anyhow::Result<bool> {
+    match command {
+        Ledger::Status(output) => status(config, *output).await,
+        Ledger::Check(output) => check(config, *output).await,
+    }
+}
+
+async fn status(config: &Config, output: Output) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let columns = [
+        "partition",
+        "generation",
+        "first",
+        "next",
+        "folded_to",
+        "projected_to",
+        "rolled_to",
+        "broker_time_max",
+        "owner",
+    ];
+    let rows: Vec<Vec<String>> = ledger_audit::partitions(&pool)
+        .await?
+        .into_iter()
+        .map(|row| {
+            vec![
+                row.partition.to_string(),
+                row.generation.to_string(),
+                row.first_offset.to_string(),
+                row.next_offset.to_string(),
+                row.folded_to.to_string(),
+                row.projected_to.to_string(),
+                row.rolled_to.to_string(),
+                row.broker_time_max.to_string(),
+                row.owner_name.unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table::print(output.output, &columns, &rows)?;
+    Ok(true)
+}
+
+async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let key: HashKey = postgres::installation(&pool, &config.kafka).await?.identity_key;
+    let catalogue = catalog::load(&pool).await?;
+    let checks = ledger_check::check(&pool, &config.clickhouse, &key, &catalogue).await?;
+    let columns = [
+        "partition",
+        "batches",
+        "read",
+        "accepted",
+        "duplicate",
+        "rejected",
+        "forwarded",
+        "control",
+        "events in ClickHouse",
+        "usage rows",
+        "result",
+    ];
+    let mut rows: Vec<Vec<String>> = checks.iter().map(check_row).collect();
+    if checks.len() > 1 {
+        rows.push(sum_row(&checks));
+    }
+    table::print(output.output, &columns, &rows)?;
+    for check in &checks {
+        for note in &check.notes {
+            eprintln!("partition {}: note: {note}", check.partition.partition);
+        }
+        for difference in &check.differences {
+            eprintln!("partition {}: {difference}", check.partition.partition);
+        }
+    }
+    let proved = checks.iter().all(|check| check.differences.is_empty());
+    eprintln!(
+        "{}",
+        if proved {
+            "Proved: nothing lost, nothing counted twice."
+        } else {
+            "The ledger does not agree with itself; see above."
+        }
+    );
+    Ok(proved)
+}
+
+fn check_row(check: &PartitionCheck) -> Vec<String> {
+    let counts = &check.counts;
+    let numbers = [
+        check.batches,
+        counts.read,
+        counts.accepted,
+        counts.duplicate,
+        counts.rejected,
+        counts.forwarded,
+        counts.control,
+        check.events,
+        check.usage_rows,
+    ];
+    let result = if check.differences.is_empty() {
+        "ok".to_owned()
+    } else {
+        format!("{} differences", check.differences.len())
+    };
+    std::iter::once(check.partition.partition.to_string())
+        .chain(numbers.map(|number| number.to_string()))
+        .chain(std::iter::once(result))
+        .collect()
+}
+
+fn sum_row(checks: &[PartitionCheck]) -> Vec<String> {
+    let sum = |of: fn(&PartitionCheck) -> u64| checks.iter().map(of).sum::<u64>().to_string();
+    vec![
+        "all".to_owned(),
+        sum(|check| check.batches),
+        sum(|check| check.counts.read),
+        sum(|check| check.counts.accepted),
+        sum(|check| check.counts.duplicate),
+        sum(|check| check.counts.rejected),
+        sum(|check| check.counts.forwarded),
+        sum(|check| check.counts.control),
+        sum(|check| check.events),
+        sum(|check| check.usage_rows),
+        if checks.iter().all(|check| check.differences.is_empty()) {
+            "ok".to_owned()
+        } else {
+            "differs".to_owned()
+        },
+    ]
+}

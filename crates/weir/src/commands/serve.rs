@@ -1,0 +1,209 @@
+//! `weir serve`: the parts of the process, wired, started and stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use prometheus::{IntGaugeVec, Opts, Registry};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_api::metrics::ApiMetrics;
+use weir_api::state::Journal;
+use weir_api::{ApiSettings, ApiState};
+use weir_backends::journal::{Producer, quota_feed, topics};
+use weir_backends::postgres::Pool;
+use weir_backends::tenants;
+use weir_pipeline::aggregator::{Aggregator, run_aggregator};
+use weir_pipeline::metrics::PipelineMetrics;
+use weir_pipeline::outbox::{Delivery, OutboxMetrics};
+use weir_pipeline::status::PipelineStatus;
+
+use crate::cli::Role;
+use crate::config::Config;
+
+use super::health;
+use super::{ledger_pool, now};
+
+/// How often billing periods are written ahead.
+const PERIODS_EVERY: Duration = Duration::from_secs(3_600);
+/// How long requests that are under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the roles until SIGTERM or Ctrl-C, or until a part stops by itself (an error).
+pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> {
+    let pool = ledger_pool(&config).await?;
+    let registry = registry()?;
+    let producer = Producer::connect(&config.kafka)?;
+    let partitions =
+        topics::partitions(&config.kafka).await.context("is Kafka up, and `weir migrate` run?")?;
+    let stop = CancellationToken::new();
+    let mut parts = Parts { running: JoinSet::new(), stop: stop.clone() };
+    let mut checks = health::server_checks(&pool, &producer, &config);
+
+    if roles.contains(&Role::Aggregator) {
+        let aggregator = aggregator(&config, &pool, &registry)?;
+        checks.push(health::counting(Arc::clone(&aggregator.status)));
+        parts.begin("the aggregator", run_aggregator(aggregator, stop.clone()));
+    }
+    if roles.contains(&Role::Delivery) {
+        let delivery = delivery(&config, &pool, &producer, &registry)?;
+        let told = stop.clone();
+        parts.begin("delivery", async move {
+            delivery.run(told).await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        parts.begin("the periods' keeper", keep_periods(pool.clone(), stop.clone()));
+    }
+    let quota_stop = Arc::new(AtomicBool::new(false));
+    if roles.contains(&Role::Api) {
+        let board = quota_feed::follow(&config.kafka, Arc::clone(&quota_stop))?;
+        checks.push(health::quota(Arc::clone(&board)));
+        let journal =
+            Journal { producer: producer.clone(), topic: config.kafka.usage_topic.clone(), partitions };
+        let metrics = Arc::new(ApiMetrics::register(&registry)?);
+        let state = ApiState::open(pool.clone(), journal, board, api_settings(&config), metrics).await?;
+        state.spawn_refresher(stop.clone());
+        let listener = listen("api.listen", config.api.listen).await?;
+        parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));
+        tracing::info!(address = %config.api.listen, "the API listens");
+    }
+    let listener = listen("admin.listen", config.admin.listen).await?;
+    parts.begin(
+        "health and metrics",
+        weir_api::serve(listener, weir_api::admin_router(checks, registry), stop.clone()),
+    );
+    tracing::info!(address = %config.admin.listen, "health and metrics listen");
+
+    let ended = parts.until_the_end().await;
+    quota_stop.store(true, Ordering::Release);
+    producer.flush(Duration::from_secs(5)).await;
+    ended
+}
+
+/// What runs side by side. When one ends before it is told to, the others are told too.
+struct Parts {
+    running: JoinSet<(&'static str, Result<(), String>)>,
+    stop: CancellationToken,
+}
+
+impl Parts {
+    fn begin<F, E>(&mut self, name: &'static str, part: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.running.spawn(async move { (name, part.await.map_err(|error| error.to_string())) });
+    }
+
+    async fn until_the_end(mut self) -> anyhow::Result<bool> {
+        let mut failed = None;
+        tokio::select! {
+            () = told_to_stop() => tracing::info!("stopping: finishing what is under way"),
+            Some(ended) = self.running.join_next() => failed = Some(said(ended)),
+        }
+        self.stop.cancel();
+        let drained = tokio::time::timeout(DRAIN, async {
+            while let Some(ended) = self.running.join_next().await {
+                if let Ok((name, Err(error))) = ended {
+                    tracing::warn!(error, "{name} did not stop cleanly");
+                }
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("not everything stopped within {} s", DRAIN.as_secs());
+        }
+        match failed {
+            Some(why) => bail!(why),
+            None => Ok(true),
+        }
+    }
+}
+
+fn said(ended: Result<(&'static str, Result<(), String>), tokio::task::JoinError>) -> String {
+    match ended {
+        Ok((name, Ok(()))) => format!("{name} stopped by itself"),
+        Ok((name, Err(error))) => format!("{name} stopped: {error}"),
+        Err(error) => format!("a part stopped: {error}"),
+    }
+}
+
+async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(interrupt.await),
+    }
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address}; move it with {setting}"))
+}
+
+/// Writes the billing periods ahead, so that no event falls into a month that nobody has stored.
+async fn keep_periods(pool: Pool, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+    while !stop.is_cancelled() {
+        if let Err(error) = tenants::extend_periods(&pool, now()).await {
+            tracing::warn!(%error, "billing periods could not be written ahead; tried again in an hour");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(PERIODS_EVERY) => {}
+        }
+    }
+    Ok(())
+}
+
+fn registry() -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    let build =
+        IntGaugeVec::new(Opts::new("weir_build_info", "The running version; always 1."), &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    registry.register(Box::new(build))?;
+    Ok(registry)
+}
+
+fn aggregator(config: &Config, pool: &Pool, registry: &Registry) -> anyhow::Result<Aggregator> {
+    Ok(Aggregator {
+        kafka: config.kafka.clone(),
+        pool: pool.clone(),
+        clickhouse: config.clickhouse.clone(),
+        settings: config.counting.clone(),
+        metrics: Arc::new(PipelineMetrics::register(registry)?),
+        status: Arc::new(PipelineStatus::default()),
+    })
+}
+
+fn delivery(
+    config: &Config,
+    pool: &Pool,
+    producer: &Producer,
+    registry: &Registry,
+) -> anyhow::Result<Delivery> {
+    Ok(Delivery {
+        pool: pool.clone(),
+        producer: producer.clone(),
+        kafka: config.kafka.clone(),
+        allow_private: config.api.allow_private_webhooks,
+        metrics: Arc::new(OutboxMetrics::register(registry)?),
+    })
+}
+
+fn api_settings(config: &Config) -> ApiSettings {
+    ApiSettings {
+        listen: config.api.listen.to_string(),
+        admin_listen: config.admin.listen.to_string(),
+        body_bytes_max: config.api.body_bytes_max,
+        in_flight_bytes_max: config.api.in_flight_bytes_max,
+        max_staleness_ms: config.api.max_staleness_ms,
+        delivery_timeout_ms: u64::from(config.kafka.delivery_timeout_ms),
+        key_env: config.env.clone(),
+        allow_private_webhooks: config.api.allow_private_webhooks,
+        ..ApiSettings::default()
+    }
+}
