@@ -60,6 +60,7 @@ async fn main() -> ExitCode {
 async fn run(seed: u64) -> Result<()> {
     let place = Place::new("run");
     let watch = Stopwatch::default();
+    weir::program()?;
     weir::stop_in(&place.folder)?;
     place.check_ports()?;
     make_empty(&place.folder)?;
@@ -91,6 +92,7 @@ async fn up(seed: u64) -> Result<()> {
     if let Some(text) = stay::told(&place) {
         return go_on(&place, &text).await;
     }
+    weir::program()?;
     stay::stop(&place)?;
     place.check_ports()?;
     make_empty(&place.folder)?;

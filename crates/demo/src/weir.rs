@@ -38,9 +38,7 @@ pub struct Said {
 impl Weir {
     /// The program that was built beside this one.
     pub fn new(environment: Vec<(String, String)>) -> Result<Self> {
-        let folder = std::env::current_exe().context("find this program's folder")?;
-        let program = folder.with_file_name("weir");
-        ensure!(program.is_file(), "{} is missing: run `make build`", program.display());
+        let program = program()?;
         Ok(Self { program, environment })
     }
 
@@ -88,6 +86,14 @@ impl Weir {
         fs::write(&record, format!("{} {started}", child.id())).context("keep Weir's process number")?;
         Ok(Serving { child, log, admin: place.admin.clone(), record })
     }
+}
+
+/// Where the program is: in the folder of this one.
+pub fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program's folder")?;
+    let program = own.with_file_name("weir");
+    ensure!(program.is_file(), "{} is missing: run `make build`", program.display());
+    Ok(program)
 }
 
 fn line<S: AsRef<OsStr>>(arguments: &[S]) -> String {
