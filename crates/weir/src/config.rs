@@ -142,7 +142,8 @@ pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     match file {
         Some(path) if !path.is_file() => bail!("the configuration file {} does not exist", path.display()),
         Some(path) => figment = figment.merge(Toml::file_exact(path)),
-        None => figment = figment.merge(Toml::file_exact("weir.toml")),
+        None if Path::new("weir.toml").is_file() => figment = figment.merge(Toml::file_exact("weir.toml")),
+        None => {}
     }
     figment = figment.merge(environment());
     for (key, value) in secrets_from_files()? {
