@@ -190,11 +190,6 @@ pub async fn insert_draft(
 }
 
 /// Removes a draft; a finalized document stays.
-pub async fn drop_draft(pool: &Pool, id: &str) -> Result<(), StoreError> {
-    let mut conn = pool.acquire().await.map_err(failed("drop a draft"))?;
-    delete_draft(&mut conn, id).await
-}
-
 pub(super) async fn delete_draft(conn: &mut PgConnection, id: &str) -> Result<(), StoreError> {
     sqlx::query(DELETE_DRAFT).bind(id).execute(conn).await.map(|_| ()).map_err(failed("drop a draft"))
 }

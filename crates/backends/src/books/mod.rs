@@ -14,8 +14,8 @@ mod raw_events;
 mod usage;
 
 pub use documents::{
-    DocumentRow, DocumentStatus, LineRow, Selection, documents, drop_draft, insert_draft, lines,
-    sequence_of_period, stored_invoice,
+    DocumentRow, DocumentStatus, LineRow, Selection, documents, insert_draft, lines, sequence_of_period,
+    stored_invoice,
 };
 pub use due::{
     BilledPeriod, DuePeriod, JournalReach, StoredPlan, billed_periods, due_periods, journal_reach,

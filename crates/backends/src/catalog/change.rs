@@ -57,7 +57,7 @@ const LOCK_COMMITS: &str = "LOCK TABLE journal_partition IN SHARE MODE";
 const LOCK_HEAD: &str = "SELECT version FROM catalog_head FOR UPDATE";
 const COUNTED_SINCE: &str =
     "SELECT EXISTS (SELECT 1 FROM batch WHERE accepted_count > 0 AND broker_time_max >= $1)";
-const NEWEST_COUNTED: &str = "SELECT max(broker_time_max) FROM batch";
+const NEWEST_COUNTED: &str = "SELECT max(broker_time_max) FROM journal_partition";
 const ADD_LEGAL_ENTITY: &str =
     "INSERT INTO legal_entity (key, name, document, number_prefix) VALUES ($1, $2, $3::jsonb, $4)";
 const ADD_METER: &str = "INSERT INTO meter_version (key, version, definition, begins_at, applied_at)
@@ -159,20 +159,25 @@ async fn check_counted(
     }
     let failed =
         |error: sqlx::Error| StoreError::postgres("look for events that were counted already", &error);
-    let begins = meter.begins_at.unwrap_or(Timestamp::EPOCH);
-    let since = begins.plus_millis(-FUTURE_BOUND_MS_MAX).to_chrono();
-    let counted: bool =
-        sqlx::query_scalar(COUNTED_SINCE).bind(since).fetch_one(&mut *conn).await.map_err(failed)?;
+    let newest: Option<chrono::DateTime<chrono::Utc>> =
+        sqlx::query_scalar(NEWEST_COUNTED).fetch_one(&mut *conn).await.map_err(failed)?;
+    let Some(newest) = newest.map(Timestamp::from) else { return Ok(()) };
+    let since = meter.begins_at.unwrap_or(Timestamp::EPOCH).plus_millis(-FUTURE_BOUND_MS_MAX);
+    if newest < since {
+        return Ok(());
+    }
+    let counted: bool = sqlx::query_scalar(COUNTED_SINCE)
+        .bind(since.to_chrono())
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
     if !counted {
         return Ok(());
     }
-    let newest: Option<chrono::DateTime<chrono::Utc>> =
-        sqlx::query_scalar(NEWEST_COUNTED).fetch_one(&mut *conn).await.map_err(failed)?;
-    let newest = newest.map_or(now, |at| now.max(at.into()));
     Err(CatalogError::AlreadyCounted {
         key: meter.key.to_string(),
         begins: meter.begins_at.map_or_else(|| "the beginning of time".to_owned(), |at| at.to_string()),
-        earliest: newest.plus_millis(FUTURE_BOUND_MS_MAX + HOUR_MS),
+        earliest: newest.max(now).plus_millis(FUTURE_BOUND_MS_MAX + HOUR_MS),
     })
 }
 

@@ -3,6 +3,8 @@
 
 mod books;
 
+mod catalogue;
 mod exports;
+mod numbers;
 mod proofs;
 mod runs;
