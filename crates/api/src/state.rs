@@ -126,6 +126,11 @@ impl ApiState {
         self.catalogue.spawn(shutdown)
     }
 
+    /// Bytes of event bodies that could be taken in addition at the moment.
+    pub fn in_flight_bytes_free(&self) -> usize {
+        self.in_flight.available_permits()
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         Timestamp::from(chrono::Utc::now())

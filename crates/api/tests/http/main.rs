@@ -1,0 +1,10 @@
+//! The API against real Postgres and Kafka, through its router.
+
+mod document;
+mod events;
+mod journal_away;
+mod kept_answers;
+mod keys_and_webhooks;
+mod refusals;
+mod support;
+mod tenants;
