@@ -69,12 +69,14 @@ pub struct SubscriptionFacts {
     pub plan: String,
     /// IANA name of the tenant's billing zone.
     pub zone: String,
+    /// Minutes past the UTC hour at which the tenant's hours begin, 0 to 59.
+    pub hour_alignment: i16,
 }
 
 const BATCHES: &str = "SELECT generation, from_offset, to_offset, accepted_count, content_sum, deltas
     FROM batch WHERE partition = $1 AND (generation, from_offset) > ($2, $3)
     ORDER BY generation, from_offset LIMIT $4";
-const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone
+const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone, t.hour_alignment
     FROM subscription s JOIN tenant t ON t.id = s.tenant WHERE s.id = ANY($1)";
 const USAGE: &str = "SELECT meter, hour, dimensions, generation, quantity::text AS quantity, event_count,
         latest_at, latest_offset

@@ -2,6 +2,9 @@
 
 use clickhouse::{Client, Compression};
 
+use weir_pipeline::billing::verify::Verdict;
+use weir_pipeline::billing::{self, BillingError, Which};
+
 use crate::books::{Books, fold};
 
 /// What is changed after everything was billed.
@@ -94,4 +97,29 @@ async fn a_missing_number_is_found() {
     let number = "UPDATE invoice SET number = 'MILL-000009' WHERE number = 'MILL-000003'";
     let found = "mill: number 3 should follow, MILL-000009 does";
     check("proofs_number", Change::Ledger(number), false, found).await;
+}
+
+#[tokio::test]
+async fn without_a_projection_documents_rest_on_the_ledger() {
+    let mut books = Books::open("proofs_away").await;
+    books.october().await;
+    books.run().await.unwrap();
+    books.clickhouse.url = "http://127.0.0.1:9".to_owned();
+    let report = books.verify().await;
+    assert!(report.ok(), "{report}");
+    assert!(report.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::RestsOnLedger(_))), "{report}");
+}
+
+#[tokio::test]
+async fn documents_of_a_deleted_tenant_are_proved_and_one_period_by_its_number() {
+    let mut books = Books::open("proofs_deleted").await;
+    books.october().await;
+    books.run().await.unwrap();
+    books.tamper("UPDATE tenant SET status = 'deleted' WHERE id = 'kite'").await;
+    let verify = async |number: &str| {
+        billing::verify(&books.pool, &books.clickhouse, Which::Number(number.to_owned())).await
+    };
+    let report = verify("MILL-000001").await.unwrap();
+    assert!(report.proofs.len() == 1 && report.proofs[0].verdict == Verdict::Proved, "{report}");
+    assert!(matches!(verify("MILL-000007").await, Err(BillingError::NoSuchNumber(_))));
 }

@@ -14,13 +14,13 @@ mod ledger;
 mod raw;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_backends::books::{DocumentRow, Evidence, LineRow, Selection, StoredPlan, SubscriptionFacts};
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::postgres::Pool;
 use weir_backends::{StoreError, books, catalog};
-use weir_core::{Partition, Span, TenantId};
+use weir_core::{HourAlignment, Partition, Span, TenantId};
 
 use self::count::Cuts;
 use super::BillingError;
@@ -77,6 +77,7 @@ pub async fn verify(
     }
     let ids = rows.iter().map(|row| row.subscription.clone()).collect::<BTreeSet<_>>();
     let subscriptions = evidence.subscriptions(ids.into_iter().collect()).await?;
+    let alignments = alignments(&subscriptions)?;
     let subscriptions = subscriptions.into_iter().map(|facts| (facts.id.clone(), facts)).collect();
     let facts = Facts { lines, subscriptions, plans };
 
@@ -84,7 +85,7 @@ pub async fn verify(
     let cuts = Cuts::of(&periods);
     let partitions: BTreeSet<Partition> =
         periods.iter().flat_map(|one| &one.rows).map(|row| row.cut.partition).collect();
-    let key = evidence.identity_key().await?;
+    let meters = raw::Meters { catalogue, alignments, key: evidence.identity_key().await? };
     let mut ledgers = BTreeMap::new();
     for partition in partitions {
         ledgers.insert(partition, ledger::read(&mut evidence, partition, &cuts).await?);
@@ -92,7 +93,7 @@ pub async fn verify(
     evidence.close().await?;
 
     for (partition, ledger) in &mut ledgers {
-        let raw = raw::read(clickhouse, *partition, ledger, &cuts, &catalogue, &key).await;
+        let raw = raw::read(clickhouse, *partition, ledger, &cuts, &meters).await;
         report.general.append(&mut ledger.problems);
         report.general.extend(raw.problems.iter().cloned());
         for period in periods.iter().filter(|one| one.rows.iter().any(|r| r.cut.partition == *partition)) {
@@ -101,6 +102,18 @@ pub async fn verify(
     }
     report.proofs.sort_by_key(|proof| proof.order.clone());
     Ok(report)
+}
+
+/// Where the hours of the billed tenants begin, deleted ones included.
+fn alignments(subscriptions: &[SubscriptionFacts]) -> Result<HashMap<String, HourAlignment>, StoreError> {
+    let of = |facts: &SubscriptionFacts| {
+        let minutes = u8::try_from(facts.hour_alignment).ok().and_then(HourAlignment::from_minutes);
+        let minutes = minutes.ok_or_else(|| {
+            StoreError::corrupt("read a tenant", format!("{}'s hour alignment", facts.tenant))
+        })?;
+        Ok((facts.tenant.clone(), minutes))
+    };
+    subscriptions.iter().map(of).collect()
 }
 
 async fn chosen(evidence: &mut Evidence, which: &Which) -> Result<Vec<DocumentRow>, BillingError> {

@@ -1,12 +1,12 @@
 //! What the raw events say: each is metered again by the catalogue, and their content sums
 //! are compared with the chain's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::projection::{EventRow, Projection};
-use weir_core::{ContentSum, Generation, HashKey, Partition, Position};
+use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Position};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::identity::content_hash;
@@ -16,6 +16,15 @@ use super::ledger::{Ledger, Link};
 
 /// Differences that are listed of one kind; the rest is counted.
 const LISTED_MAX: usize = 20;
+
+/// What events are metered by.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) catalogue: Catalogue,
+    /// Where the hours of the tenants begin whose documents are proved; others are not metered.
+    pub(super) alignments: HashMap<String, HourAlignment>,
+    pub(super) key: HashKey,
+}
 
 /// What the raw events of one partition come to.
 #[derive(Debug)]
@@ -57,8 +66,7 @@ pub(super) async fn read<'a>(
     partition: Partition,
     ledger: &Ledger<'_>,
     cuts: &'a Cuts,
-    catalogue: &Catalogue,
-    key: &HashKey,
+    meters: &Meters,
 ) -> Raw<'a> {
     let mut raw =
         Raw { totals: Totals::new(cuts), missing: Vec::new(), unreadable: None, problems: Vec::new() };
@@ -66,7 +74,7 @@ pub(super) async fn read<'a>(
     for generation in generations {
         let links: Vec<Link> =
             ledger.batches.iter().filter(|link| link.generation == generation).copied().collect();
-        let counting = Counting { partition, generation, links: &links, catalogue, key };
+        let counting = Counting { partition, generation, links: &links, meters };
         match counting.count(clickhouse, &mut raw).await {
             Ok(found) => counting.compare(&found, &mut raw),
             Err(error) => {
@@ -83,8 +91,7 @@ struct Counting<'a> {
     generation: Generation,
     /// By rising offset.
     links: &'a [Link],
-    catalogue: &'a Catalogue,
-    key: &'a HashKey,
+    meters: &'a Meters,
 }
 
 impl Counting<'_> {
@@ -114,15 +121,16 @@ impl Counting<'_> {
 
     fn measure(&self, row: EventRow, position: Position, sum: &mut ContentSum, raw: &mut Raw<'_>) {
         let (event, time) = row.into_event();
-        sum.add(content_hash(self.key, &event, time));
-        let Some(tenant) = self.catalogue.tenant(&event.tenant) else { return };
-        let hour = tenant.alignment.hour_of(time);
-        let measurements = match self.catalogue.measure(&event, time) {
+        let Meters { catalogue, alignments, key } = self.meters;
+        sum.add(content_hash(key, &event, time));
+        let Some(alignment) = alignments.get(&event.tenant) else { return };
+        let hour = alignment.hour_of(time);
+        let measurements = match catalogue.measure(&event, time) {
             Ok(measurements) => measurements,
             Err(error) => return raw.problem(format!("raw event {position}: {error}")),
         };
         for measurement in measurements {
-            let usage = Aggregate::of(&measurement, self.key, time, position.offset);
+            let usage = Aggregate::of(&measurement, key, time, position.offset);
             let counted = raw.totals.add(&event.tenant, &measurement.meter.key, hour, position, &usage);
             if let Err(error) = counted {
                 raw.problem(format!("raw event {position}: {error}"));
