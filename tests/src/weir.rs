@@ -27,8 +27,13 @@ impl Settings {
     /// Settings for servers at these addresses, on free ports; its output goes to `folder`.
     pub fn new(kafka: &str, postgres: &str, clickhouse: &str, folder: &Path) -> Result<Self> {
         let (api, admin) = (free_port()?, free_port()?);
+        // An empty file, so that no configuration of the person who runs the tests is read.
+        let config = folder.join("weir.toml");
+        File::create(&config).context("make an empty configuration file")?;
         let variables = [
+            ("WEIR_CONFIG", config.display().to_string()),
             ("WEIR_ENV", "test".to_owned()),
+            ("RUST_BACKTRACE", "0".to_owned()),
             ("WEIR_KAFKA__BOOTSTRAP_SERVERS", kafka.to_owned()),
             ("WEIR_POSTGRES__URL", postgres.to_owned()),
             ("WEIR_CLICKHOUSE__URL", clickhouse.to_owned()),
