@@ -1,10 +1,10 @@
 //! The command line of the demo: `run` (make demo), `up` (make up), `down` (make down).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use local_stack::Stack;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,6 +61,7 @@ async fn run(seed: u64) -> Result<()> {
     let place = Place::new("run");
     let watch = Stopwatch::default();
     weir::program()?;
+    let _only_one = lock(&place.folder)?;
     weir::stop_in(&place.folder)?;
     place.check_ports()?;
     make_empty(&place.folder)?;
@@ -89,6 +90,7 @@ async fn run(seed: u64) -> Result<()> {
 async fn up(seed: u64) -> Result<()> {
     let place = Place::new("up");
     let watch = Stopwatch::default();
+    let _only_one = lock(&place.folder)?;
     if let Some(text) = stay::told(&place) {
         return go_on(&place, &text).await;
     }
@@ -137,6 +139,18 @@ async fn start_in_background(place: &Place) -> Result<Servers> {
     tokio::task::spawn_blocking(move || stay::start(&place)).await?
 }
 
+/// Keeps a second demo away from the folder, which it would empty.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.with_extension("lock");
+    fs::create_dir_all(path.parent().unwrap_or(folder)).context("create the demo's folder")?;
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("another demo is under way in {}", folder.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
 fn make_empty(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("empty {}", folder.display()))?;
@@ -151,5 +165,5 @@ async fn interrupted() -> Result<()> {
         pressed = tokio::signal::ctrl_c() => pressed.context("watch for Ctrl-C")?,
         _ = terminate.recv() => {}
     }
-    anyhow::bail!("interrupted")
+    bail!("interrupted")
 }

@@ -24,6 +24,9 @@ use crate::weir::{Serving, Weir};
 pub(crate) const LIMITED: (&str, &str) = ("hudson-data", "api_calls");
 /// The limit, in per cent of what the tenant will have used when everything is sent.
 const LIMIT_PERCENT: i128 = 70;
+/// What the demo's key may do.
+const SCOPES: [&str; 6] =
+    ["events:write", "usage:read", "tenants:read", "tenants:write", "invoices:read", "webhooks:write"];
 const LIMIT_MAX: Duration = Duration::from_secs(20);
 
 /// Sets everything up and starts Weir. The process is handed to the caller at once, so that it
@@ -45,7 +48,10 @@ pub(crate) async fn open(
     let catalog = catalog.to_str().context("the path of the checkout is not UTF-8")?;
     let plan = weir.run(&["catalog", "plan", catalog]).await?;
     weir.run(&["catalog", "apply", catalog]).await?;
-    let key = weir.run(&["key", "create", "--name", "demo", "--platform", "--scope", "all"]).await?;
+    let scopes = SCOPES.iter().flat_map(|scope| ["--scope", *scope]);
+    let create: Vec<&str> =
+        ["key", "create", "--name", "demo", "--platform"].into_iter().chain(scopes).collect();
+    let key = weir.run(&create).await?;
     let key = key.stdout.trim().to_owned();
     watch.lap("migrations, catalogue, key");
 
