@@ -100,6 +100,13 @@ async fn a_missing_number_is_found() {
 }
 
 #[tokio::test]
+async fn a_removed_last_document_is_found() {
+    let last = "DELETE FROM invoice WHERE number = 'MILL-000003'";
+    let found = "mill: numbers up to 3 were given, documents end before 3";
+    check("proofs_removed", Change::Ledger(last), false, found).await;
+}
+
+#[tokio::test]
 async fn without_a_projection_documents_rest_on_the_ledger() {
     let mut books = Books::open("proofs_away").await;
     books.october().await;

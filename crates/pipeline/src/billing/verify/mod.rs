@@ -16,7 +16,9 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use weir_backends::books::{DocumentRow, Evidence, LineRow, Selection, StoredPlan, SubscriptionFacts};
+use weir_backends::books::{
+    DocumentRow, Evidence, LastNumber, LineRow, Selection, StoredPlan, SubscriptionFacts,
+};
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::postgres::Pool;
 use weir_backends::{StoreError, books, catalog};
@@ -65,11 +67,13 @@ pub async fn verify(
 ) -> Result<VerifyReport, BillingError> {
     let catalogue = catalog::load(pool).await?;
     let plans = books::plans(pool).await?;
+    // Before the snapshot, so that every number given by then has its document in it.
+    let counters = books::counters(pool).await?;
     let mut evidence = Evidence::open(pool).await?;
     let rows = chosen(&mut evidence, &which).await?;
     let mut report = VerifyReport::default();
     if which == Which::All {
-        report.general.extend(gaps(&rows));
+        report.general.extend(gaps(&rows, &counters));
     }
     let mut lines: BTreeMap<String, Vec<LineRow>> = BTreeMap::new();
     for line in evidence.lines(&rows).await? {
@@ -134,7 +138,7 @@ async fn chosen(evidence: &mut Evidence, which: &Which) -> Result<Vec<DocumentRo
 }
 
 /// Numbers of each legal entity that are missing or doubled.
-fn gaps(rows: &[DocumentRow]) -> Vec<String> {
+fn gaps(rows: &[DocumentRow], counters: &[LastNumber]) -> Vec<String> {
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
     let mut found = Vec::new();
     for row in rows {
@@ -148,6 +152,15 @@ fn gaps(rows: &[DocumentRow]) -> Vec<String> {
                 *next = counter.saturating_add(1);
             }
             Err(error) => found.push(format!("{}: {error}", row.id)),
+        }
+    }
+    for LastNumber { legal_entity, next_number, .. } in counters {
+        let next = expected.get(legal_entity.as_str()).copied().unwrap_or(1);
+        if i64::try_from(next).is_ok_and(|next| next < *next_number) {
+            let given = next_number - 1;
+            found.push(format!(
+                "{legal_entity}: numbers up to {given} were given, documents end before {next}"
+            ));
         }
     }
     found
