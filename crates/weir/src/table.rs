@@ -1,6 +1,6 @@
 //! Rows for people, machines and spreadsheets.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ pub(crate) fn print(format: OutputFormat, columns: &[&str], rows: &[Vec<String>]
     match format {
         OutputFormat::Table => {
             let mut table = Table::new();
-            table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table.load_style(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(columns.iter().copied());
             table.add_rows(rows);
             println!("{table}");

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use weir_core::{Position, Timestamp};
@@ -99,6 +101,19 @@ impl QuotaBoard {
     }
 }
 
+/// Says nothing of the end of the partition, which is no error here.
+struct QuietAtTheEnd;
+
+impl ClientContext for QuietAtTheEnd {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "the quota topic's connection");
+        }
+    }
+}
+
+impl ConsumerContext for QuietAtTheEnd {}
+
 /// Follows the topic on a thread of its own until `stop` says so.
 pub fn follow(config: &KafkaConfig, stop: Arc<AtomicBool>) -> Result<Arc<QuotaBoard>, StoreError> {
     const ATTEMPT: &str = "follow the quota topic";
@@ -110,7 +125,8 @@ pub fn follow(config: &KafkaConfig, stop: Arc<AtomicBool>) -> Result<Arc<QuotaBo
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "50");
-    let consumer: BaseConsumer = client.create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let consumer: BaseConsumer<QuietAtTheEnd> =
+        client.create_with_context(QuietAtTheEnd).map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&config.quota_topic, 0, Offset::Beginning)
         .and_then(|()| consumer.assign(&from))
@@ -128,7 +144,7 @@ pub fn follow(config: &KafkaConfig, stop: Arc<AtomicBool>) -> Result<Arc<QuotaBo
     Ok(board)
 }
 
-fn read_some(consumer: &BaseConsumer, board: &QuotaBoard) {
+fn read_some(consumer: &BaseConsumer<QuietAtTheEnd>, board: &QuotaBoard) {
     match consumer.poll(Duration::from_millis(200)) {
         None => {}
         Some(Ok(message)) => {

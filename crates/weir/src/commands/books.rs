@@ -1,7 +1,7 @@
 //! `weir bill`, `weir invoice`, `weir verify`, `weir export`: the money side.
 
 use anyhow::bail;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use weir_backends::books::{self, DocumentRow, Selection};
 use weir_billing::invoice::{Invoice as Document, InvoiceLine};
@@ -65,7 +65,7 @@ fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
     }
     println!("  events below {} (generation/partition/offset)", document.cut);
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     table.set_header(["", "what", "quantity", "unit", "events", "price", "unrounded", "amount"]);
     for line in &document.lines {
         table.add_row(line_cells(line));

@@ -43,7 +43,7 @@ pub(crate) async fn key(config: &Config, command: &Key) -> anyhow::Result<bool> 
     let new = api_keys::NewApiKey {
         name: new.name.clone(),
         tenant: new.tenant.as_deref().map(TenantId::new).transpose()?,
-        scopes: new.scopes.clone(),
+        scopes: scopes(&new.scopes),
         source_prefixes: new.source_prefixes.clone(),
         env: config.env.clone(),
     };
@@ -51,4 +51,13 @@ pub(crate) async fn key(config: &Config, command: &Key) -> anyhow::Result<bool> 
     eprintln!("Keep this key: it is not stored and cannot be shown again.");
     println!("{secret}");
     Ok(true)
+}
+
+/// `all` stands for every scope.
+fn scopes(asked: &[String]) -> Vec<String> {
+    if asked.iter().any(|scope| scope == "all") {
+        api_keys::SCOPES.iter().map(|scope| (*scope).to_owned()).collect()
+    } else {
+        asked.to_vec()
+    }
 }
