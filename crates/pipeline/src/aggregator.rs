@@ -48,7 +48,10 @@ pub struct Aggregator {
 ///
 /// # Errors
 /// When the topic is not the one that this ledger counts, or the consumer's thread ends.
-pub async fn run_aggregator(aggregator: Aggregator, shutdown: CancellationToken) -> Result<(), PipelineError> {
+pub async fn run_aggregator(
+    aggregator: Aggregator,
+    shutdown: CancellationToken,
+) -> Result<(), PipelineError> {
     let Some(installation) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
     let Aggregator { kafka, pool, clickhouse, settings, metrics, status } = aggregator;
     let (consumer, events) = JournalConsumer::join(&kafka)?;
@@ -73,7 +76,8 @@ pub async fn run_aggregator(aggregator: Aggregator, shutdown: CancellationToken)
     services.spawn(fold::run(Arc::clone(&shared)));
     let levels = Arc::clone(&shared);
     services.spawn(async move { levels.levels.run(levels.producer.clone()).await });
-    let mut workers = Workers { shared, tasks: JoinSet::new(), tokens: HashMap::new(), turns: HashMap::new() };
+    let mut workers =
+        Workers { shared, tasks: JoinSet::new(), tokens: HashMap::new(), turns: HashMap::new() };
     workers.follow(events, &mut services, &shutdown).await
 }
 

@@ -1,7 +1,8 @@
 //! The pipeline's metrics. Tenants are never labels.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use weir_metering::outcome::Outcome;
 
@@ -64,12 +65,18 @@ impl PipelineMetrics {
         registry.register(Box::new(insert_seconds.clone()))?;
         let batches = IntCounter::new("weir_batches_total", "Batches committed.")?;
         registry.register(Box::new(batches.clone()))?;
-        let projection_delay_seconds =
-            Gauge::new("weir_projection_delay_seconds", "From a record's broker time to its insert into ClickHouse.")?;
+        let projection_delay_seconds = Gauge::new(
+            "weir_projection_delay_seconds",
+            "From a record's broker time to its insert into ClickHouse.",
+        )?;
         registry.register(Box::new(projection_delay_seconds.clone()))?;
         let metrics = Self {
             records: counters("weir_records_total", "Records committed, by what became of them.", "outcome")?,
-            rejected: counters("weir_rejected_total", "Records sent to the dead letters, by reason.", "reason")?,
+            rejected: counters(
+                "weir_rejected_total",
+                "Records sent to the dead letters, by reason.",
+                "reason",
+            )?,
             batches,
             commit_seconds: seconds("weir_commit_seconds", "How long commits of batches took.")?,
             apply_seconds: seconds("weir_apply_seconds", "How long decoding and applying batches took.")?,
@@ -77,8 +84,16 @@ impl PipelineMetrics {
             insert_rows: counters("weir_insert_rows_total", "Rows inserted into ClickHouse.", "table")?,
             projection_delay_seconds,
             fold_seconds: seconds("weir_fold_seconds", "How long folding a partition's usage took.")?,
-            lag_records: gauges("weir_consumer_lag_records", "Records that are not committed yet.", "partition")?,
-            partition_owned: gauges("weir_partition_owned", "1 for partitions that are counted here.", "partition")?,
+            lag_records: gauges(
+                "weir_consumer_lag_records",
+                "Records that are not committed yet.",
+                "partition",
+            )?,
+            partition_owned: gauges(
+                "weir_partition_owned",
+                "1 for partitions that are counted here.",
+                "partition",
+            )?,
             remembered_ids: gauges("weir_remembered_ids", "Event ids in memory.", "partition")?,
             queue_records: gauges("weir_queue_records", "Records that wait inside the process.", "queue")?,
         };

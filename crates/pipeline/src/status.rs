@@ -88,7 +88,9 @@ impl PipelineStatus {
                 PartitionState::Counting => {}
                 PartitionState::Waiting(reason)
                 | PartitionState::Held(reason)
-                | PartitionState::Refused(reason) => problems.push(format!("partition {partition}: {reason}")),
+                | PartitionState::Refused(reason) => {
+                    problems.push(format!("partition {partition}: {reason}"))
+                }
             }
         }
         problems
@@ -106,7 +108,9 @@ impl PipelineStatus {
     pub(crate) fn state(&self, partition: Partition, state: PartitionState) -> bool {
         let mut inner = self.inner();
         let status = inner.partitions.entry(partition).or_default();
-        if let PartitionState::Waiting(reason) | PartitionState::Held(reason) | PartitionState::Refused(reason) = &state
+        if let PartitionState::Waiting(reason)
+        | PartitionState::Held(reason)
+        | PartitionState::Refused(reason) = &state
         {
             status.last_error = Some(reason.clone());
         }

@@ -244,9 +244,8 @@ impl ReaderThread {
         if let Some(Err(error)) = self.member.poll(Duration::ZERO) {
             self.trouble(StoreError::kafka("take part in the consumer group", &error));
         }
-        let said = std::mem::take(
-            &mut *self.member.context().said.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let said =
+            std::mem::take(&mut *self.member.context().said.lock().unwrap_or_else(PoisonError::into_inner));
         for event in said {
             // Nobody listens any more when the process is ending.
             let _ = self.events.send(event);
@@ -290,7 +289,8 @@ impl ReaderThread {
                 Err(KafkaError::MessageConsumptionFatal(code)) => {
                     let reason = code.to_string();
                     let attempt = "read the journal";
-                    let _ = self.events.send(JournalEvent::Trouble(StoreError::Permanent { attempt, reason }));
+                    let _ =
+                        self.events.send(JournalEvent::Trouble(StoreError::Permanent { attempt, reason }));
                     break;
                 }
                 Err(error) => {

@@ -105,7 +105,9 @@ fn read(
             None => false,
         };
         let full = chunk.len() >= CHUNK_RECORDS;
-        if (full || ended) && !chunk.is_empty() && sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err()
+        if (full || ended)
+            && !chunk.is_empty()
+            && sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err()
         {
             return Ok(());
         }

@@ -20,9 +20,10 @@ impl SchemaRegistry {
     pub async fn schema(&self, id: u32) -> Result<Option<String>, StoreError> {
         match get_schema_by_id(id, &self.settings).await {
             Ok(registered) => Ok(Some(registered.schema)),
-            Err(error) if error.retriable => {
-                Err(StoreError::Transient { attempt: "read a schema from the registry", reason: error.to_string() })
-            }
+            Err(error) if error.retriable => Err(StoreError::Transient {
+                attempt: "read a schema from the registry",
+                reason: error.to_string(),
+            }),
             Err(_) => Ok(None),
         }
     }

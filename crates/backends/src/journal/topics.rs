@@ -65,6 +65,11 @@ async fn check_usage_topic(admin: &AdminClient<DefaultClientContext>, config: &K
             resource.map_err(|code| StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") })?;
         for (name, wanted) in required {
             let found = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if found.is_empty() {
+                // A topic that was made a moment ago is not described everywhere yet.
+                let reason = format!("{topic} does not tell its {name} yet");
+                return Err(StoreError::Transient { attempt: ATTEMPT, reason });
+            }
             if found != wanted {
                 let reason = format!("topic {topic} has {name}={found}, but counting needs {name}={wanted}; alter the topic's configuration");
                 return Err(StoreError::corrupt(ATTEMPT, reason));

@@ -178,8 +178,11 @@ pub async fn commit(pool: &Pool, commit: &Commit) -> Result<CommitAnswer, StoreE
 pub async fn find_out(pool: &Pool, commit: &Commit) -> Result<Option<CommitAnswer>, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres("find out what became of a commit", &error);
     let mut transaction = pool.begin().await.map_err(failed)?;
-    let found: Option<(i64, Option<Vec<u8>>)> =
-        sqlx::query_as(FIND_OUT).bind(commit.partition).fetch_optional(&mut *transaction).await.map_err(failed)?;
+    let found: Option<(i64, Option<Vec<u8>>)> = sqlx::query_as(FIND_OUT)
+        .bind(commit.partition)
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?;
     let sum: Option<Vec<u8>> = sqlx::query_scalar(SUM_OF)
         .bind(commit.partition)
         .bind(commit.generation)

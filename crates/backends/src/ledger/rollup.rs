@@ -58,7 +58,8 @@ struct TotalRow {
 /// One snapshot for several queries.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const STANDING: &str = "SELECT generation, rolled_to, folded_to FROM journal_partition WHERE partition = $1";
-const TOTALS: &str = "SELECT u.tenant, u.meter, u.hour, u.dimensions, u.quantity::text AS quantity, u.event_count
+const TOTALS: &str =
+    "SELECT u.tenant, u.meter, u.hour, u.dimensions, u.quantity::text AS quantity, u.event_count
     FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::text[]) AS k (tenant, meter, hour, dimensions)
     JOIN usage AS u ON u.tenant = k.tenant AND u.meter = k.meter AND u.hour = k.hour
         AND u.dimensions = k.dimensions AND u.generation = $1 AND u.partition = $2";
@@ -69,7 +70,8 @@ pub async fn pending(pool: &Pool, partition: Partition) -> Result<Option<Rollup>
     let mut snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed)?;
     let standing: Option<(Generation, i64, i64)> =
         sqlx::query_as(STANDING).bind(partition).fetch_optional(&mut *snapshot).await.map_err(failed)?;
-    let Some((generation, rolled_to, folded_to)) = standing.filter(|(_, rolled, folded)| rolled < folded) else {
+    let Some((generation, rolled_to, folded_to)) = standing.filter(|(_, rolled, folded)| rolled < folded)
+    else {
         return Ok(None);
     };
     let rows: Vec<DeltasRow> = sqlx::query_as(DELTAS)

@@ -89,7 +89,8 @@ pub async fn totals(
         .map_err(failed)?;
     let mut hashes: BTreeMap<(String, String, DateTime<Utc>), BTreeSet<Hash128>> = BTreeMap::new();
     for row in values {
-        let hash = <[u8; 16]>::try_from(row.value_hash).map_err(|_| corrupt("a value's hash is not 16 bytes"))?;
+        let hash =
+            <[u8; 16]>::try_from(row.value_hash).map_err(|_| corrupt("a value's hash is not 16 bytes"))?;
         hashes.entry((row.tenant, row.meter, row.starts_at)).or_default().insert(Hash128::from_bytes(hash));
     }
     let aggregations: BTreeMap<&MeterKey, Aggregation> =

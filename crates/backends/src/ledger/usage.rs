@@ -17,7 +17,8 @@ use crate::postgres::Pool;
 
 const ATTEMPT: &str = "fold usage";
 
-const STANDING: &str = "SELECT generation, folded_to, next_offset FROM journal_partition WHERE partition = $1";
+const STANDING: &str =
+    "SELECT generation, folded_to, next_offset FROM journal_partition WHERE partition = $1";
 pub(super) const DELTAS: &str = "SELECT from_offset, to_offset, deltas FROM batch
     WHERE partition = $1 AND generation = $2 AND from_offset >= $3 AND to_offset <= $4
     ORDER BY from_offset LIMIT $5";
@@ -144,7 +145,10 @@ pub(super) fn merge(
     let mut to = from;
     for row in rows {
         if row.from_offset != to {
-            return Err(corrupt(format!("a batch should begin at {to}, the next begins at {}", row.from_offset)));
+            return Err(corrupt(format!(
+                "a batch should begin at {to}, the next begins at {}",
+                row.from_offset
+            )));
         }
         to = row.to_offset;
         let more = decode_deltas(&row.deltas)

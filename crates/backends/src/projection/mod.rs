@@ -103,9 +103,8 @@ impl Projection {
         // An insert is atomic below 1,048,449 rows.
         for part in rows.chunks(500_000) {
             let insert = self.client.insert::<T>(table).await.map_err(failed)?;
-            let mut insert = insert
-                .with_setting("async_insert", "0")
-                .with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+            let mut insert =
+                insert.with_setting("async_insert", "0").with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
             for row in part {
                 insert.write(row).await.map_err(failed)?;
             }
@@ -127,7 +126,8 @@ impl Projection {
         let query = self.client.query(count).bind(partition).bind(generation).bind(next_offset);
         let found: u64 = within(ATTEMPT, query.fetch_one()).await?;
         if found > 0 {
-            let delete = "ALTER TABLE events_raw DELETE WHERE partition = ? AND generation = ? AND offset >= ?
+            let delete =
+                "ALTER TABLE events_raw DELETE WHERE partition = ? AND generation = ? AND offset >= ?
                 SETTINGS mutations_sync = 2";
             let query = self.client.query(delete).bind(partition).bind(generation).bind(next_offset);
             within(ATTEMPT, query.execute()).await?;

@@ -25,7 +25,8 @@ pub(crate) struct Place<'a> {
 
 /// Everything that must be acknowledged before the commit.
 pub(crate) fn outgoing(place: Place<'_>, records: &[OwnedRecord], outcome: &Outcome) -> Vec<OutgoingRecord> {
-    let letters = outcome.dead_letters.iter().map(|letter| dead_letter(place, &records[letter.index], letter));
+    let letters =
+        outcome.dead_letters.iter().map(|letter| dead_letter(place, &records[letter.index], letter));
     let forwards = outcome.forwards.iter().map(|one| forward(place.usage_topic, &records[one.index], *one));
     letters.chain(forwards).collect()
 }

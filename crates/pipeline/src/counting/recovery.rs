@@ -27,7 +27,10 @@ pub(crate) struct Owned {
 }
 
 /// Takes a partition and builds its shard.
-pub(crate) async fn take_partition(shared: &Arc<Shared>, partition: Partition) -> Result<Owned, PipelineError> {
+pub(crate) async fn take_partition(
+    shared: &Arc<Shared>,
+    partition: Partition,
+) -> Result<Owned, PipelineError> {
     let (low, high) = shared.consumer.watermarks(partition).await?;
     let token = take::fresh_token()?;
     let generation = shared.installation.generation;
@@ -136,7 +139,12 @@ async fn remember(
     let Some(from) = chain::first_reaching(&shared.pool, place, since).await? else { return Ok(shard) };
     let mut running = chain::broker_time_before(&shared.pool, place, from).await?.unwrap_or_default();
     if from < low {
-        tracing::warn!(partition = row.partition, from, low, "ids of the window were trimmed from the journal");
+        tracing::warn!(
+            partition = row.partition,
+            from,
+            low,
+            "ids of the window were trimmed from the journal"
+        );
     }
     let mut again = Reread::begin(shared, place, from, from.max(low), row.next_offset);
     while let Some(records) = again.next(shared).await? {

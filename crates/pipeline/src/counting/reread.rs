@@ -40,7 +40,10 @@ impl Reread {
     }
 
     /// The next records, each with whether it was accepted; `None` after the last.
-    pub(crate) async fn next(&mut self, shared: &Shared) -> Result<Option<Vec<(OwnedRecord, bool)>>, StoreError> {
+    pub(crate) async fn next(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<Option<Vec<(OwnedRecord, bool)>>, StoreError> {
         let Some(records) = self.range.recv().await.transpose()? else { return Ok(None) };
         if let Some(last) = records.last() {
             self.learn(shared, last.offset).await?;

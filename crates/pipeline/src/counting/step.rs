@@ -89,7 +89,8 @@ async fn apply(
     let schemas = shared.decoder.schemas_for(&records).await?;
     let mut catalogue = shared.catalogue.current().await?;
     let started = Instant::now();
-    let (from, to) = (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
+    let (from, to) =
+        (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
     let (decoding, judging) = (Arc::clone(shared), Arc::clone(&catalogue));
     let decoded = tokio::task::spawn_blocking(move || {
         let decoded = records.iter().map(|record| decoding.decoder.decode(&schemas, record)).collect();

@@ -146,7 +146,10 @@ async fn gather(
         let (records, bytes) = queue.held();
         let wait = if records > 0 {
             let waited = first_at.get_or_insert_with(Instant::now).elapsed();
-            if waited >= interval || records >= settings.batch_records_max || bytes >= settings.batch_bytes_max {
+            if waited >= interval
+                || records >= settings.batch_records_max
+                || bytes >= settings.batch_bytes_max
+            {
                 return Ok(Some(queue.take(settings.batch_records_max, settings.batch_bytes_max)));
             }
             interval - waited
@@ -191,7 +194,9 @@ async fn watch(shared: &Shared, partition: Partition, next_offset: i64) -> Resul
     let reason = if next < low {
         format!("the journal was trimmed to offset {low} while only {next} is counted; raise the generation")
     } else if next > high {
-        format!("the journal ends at {high} but {next} is counted: the topic was recreated; raise the generation")
+        format!(
+            "the journal ends at {high} but {next} is counted: the topic was recreated; raise the generation"
+        )
     } else {
         return Ok(());
     };

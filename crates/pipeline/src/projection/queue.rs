@@ -130,7 +130,9 @@ impl ProjectionQueue {
 
     /// Changes how far a partition has been brought, if it still has this owner.
     pub(crate) fn change(&self, partition: Partition, owner: OwnerToken, change: impl FnOnce(&mut Reached)) {
-        if let Some(reached) = self.state().reached.get_mut(&partition).filter(|reached| reached.owner == owner) {
+        if let Some(reached) =
+            self.state().reached.get_mut(&partition).filter(|reached| reached.owner == owner)
+        {
             change(reached);
         }
     }

@@ -26,7 +26,8 @@ const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
 /// Writes, for ever.
 pub(crate) async fn run(shared: Arc<Shared>, projection: Projection) {
     patiently(&shared, || projection.prepare()).await;
-    let mut every = tokio::time::interval(Duration::from_millis(shared.settings.projection_interval_ms.max(10)));
+    let mut every =
+        tokio::time::interval(Duration::from_millis(shared.settings.projection_interval_ms.max(10)));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut rolled_at = Instant::now();
     loop {
@@ -112,7 +113,8 @@ async fn insert_events(shared: &Shared, projection: &Projection, rows: &[EventRo
     patiently(shared, || projection.insert_events(rows)).await;
     measured(shared, "events_raw", started, rows.len());
     if let Some(oldest) = rows.iter().map(|row| row.broker_time).min() {
-        let delay = Duration::from_millis(u64::try_from(Utc::now().timestamp_millis() - oldest).unwrap_or_default());
+        let delay =
+            Duration::from_millis(u64::try_from(Utc::now().timestamp_millis() - oldest).unwrap_or_default());
         shared.metrics.projection_delay_seconds.set(delay.as_secs_f64());
     }
 }
@@ -123,7 +125,11 @@ fn measured(shared: &Shared, table: &str, started: Instant, rows: usize) {
 }
 
 /// Brings up a part of what is missing, from the journal minus the exceptions.
-async fn catch_up(shared: &Arc<Shared>, projection: &Projection, partition: Partition) -> Result<(), StoreError> {
+async fn catch_up(
+    shared: &Arc<Shared>,
+    projection: &Projection,
+    partition: Partition,
+) -> Result<(), StoreError> {
     let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
     let place = (partition, reached.generation);
     let batches = chain::exceptions(&shared.pool, place, reached.to, CATCH_UP_BATCHES).await?;
@@ -153,13 +159,15 @@ async fn event_rows(
     partition: Partition,
     records: Vec<(weir_backends::journal::OwnedRecord, bool)>,
 ) -> Result<Vec<EventRow>, StoreError> {
-    let accepted: Vec<_> = records.into_iter().filter(|(_, accepted)| *accepted).map(|(record, _)| record).collect();
+    let accepted: Vec<_> =
+        records.into_iter().filter(|(_, accepted)| *accepted).map(|(record, _)| record).collect();
     let schemas = shared.decoder.schemas_for(&accepted).await?;
     let mut rows = Vec::with_capacity(accepted.len());
     for record in &accepted {
         let decoded = shared.decoder.decode(&schemas, record);
         let RecordBody::Event { event, .. } = decoded.body else {
-            let reason = format!("offset {} was counted as an event, and cannot be read as one now", record.offset);
+            let reason =
+                format!("offset {} was counted as an event, and cannot be read as one now", record.offset);
             return Err(StoreError::corrupt("bring the projection up", reason));
         };
         let position = Position { generation: reached.generation, partition, offset: record.offset };

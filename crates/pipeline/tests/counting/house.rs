@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_backends::journal::{OutgoingRecord, Producer, topics};
 use weir_backends::postgres::{self, Pool};
-use weir_backends::projection::Projection;
 use weir_core::Timestamp;
 use weir_core::journal::partition_of;
 use weir_metering::event::UsageEvent;
-use weir_pipeline::{Aggregator, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator};
+use weir_pipeline::{
+    Aggregator, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator,
+};
 use weir_wire::{avro, cloudevents};
 
 pub(crate) const PARTITIONS: i32 = 4;
@@ -26,7 +27,6 @@ pub(crate) struct House {
     pub(crate) clickhouse: ClickHouseConfig,
     pub(crate) pool: Pool,
     pub(crate) producer: Producer,
-    pub(crate) projection: Projection,
     pub(crate) now: Timestamp,
 }
 
@@ -76,17 +76,19 @@ impl House {
             database: name.to_owned(),
             ..ClickHouseConfig::default()
         };
-        topics::ensure(&kafka).await.expect("topics");
+        while let Err(error) = topics::ensure(&kafka).await {
+            assert!(error.is_transient(), "{error}");
+        }
         let producer = Producer::connect(&kafka).expect("a producer");
-        let projection = Projection::new(&clickhouse);
         let now = Timestamp::from(chrono::Utc::now());
-        let house = Self { kafka, clickhouse, pool, producer, projection, now };
+        let house = Self { kafka, clickhouse, pool, producer, now };
         house.populate().await;
         house
     }
 
     async fn populate(&self) {
-        let run = |sql: String| async { sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.expect("runs") };
+        let run =
+            |sql: String| async { sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.expect("runs") };
         for tenant in 0..TENANTS {
             run(format!(
                 "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor,
@@ -184,7 +186,8 @@ impl House {
     pub(crate) fn event(&self, nth: usize) -> UsageEvent {
         // The hours of usage are spread over two days.
         let ago = i64::try_from(nth % 48).expect("small") * 3_600_000;
-        let data = [("region", format!("r{}", nth % 3)), ("user", format!("u{}", nth % 17)), ("value", value(nth))];
+        let data =
+            [("region", format!("r{}", nth % 3)), ("user", format!("u{}", nth % 17)), ("value", value(nth))];
         let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let ids = (format!("t{}", nth % TENANTS), "test".to_owned(), format!("e{nth}"));
         UsageEvent::new(ids, "use".into(), Some(self.now.plus_millis(-ago)), data).expect("an event")

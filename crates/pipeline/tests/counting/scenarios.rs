@@ -117,3 +117,140 @@ async fn two_share_the_partitions_and_one_takes_over() {
     check(&house, &all).await;
     other.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_clickhouse_and_across_restarts_of_the_ledger_counting_goes_on() {
+    let stack = local_stack::scratch().unwrap_or_else(|error| panic!("{error}"));
+    let house = House::build(&stack, "faults").await;
+    let running = house.start();
+    let (mut all, records) = journal(&house, 0, 1_000);
+    house.produce(records).await;
+    house.until(ACCEPTED, 1_000, 60).await;
+    house.settle(30).await;
+
+    stack.clickhouse().kill().expect("killed");
+    let (events, records) = journal(&house, 900, 3_000);
+    all.extend(events);
+    house.produce(records).await;
+    house.until(ACCEPTED, 3_000, 60).await;
+    // Nothing of this process's memory is left, and it starts without ClickHouse.
+    running.kill().await;
+    let running = house.start();
+    let (events, records) = journal(&house, 2_900, 4_000);
+    all.extend(events);
+    house.produce(records).await;
+    house.until(ACCEPTED, 4_000, 60).await;
+    stack.clickhouse().restart().expect("restarted");
+    check(&house, &all).await;
+
+    stack.postgres().kill().expect("killed");
+    let (events, records) = journal(&house, 3_900, 5_000);
+    all.extend(events);
+    house.produce(records).await;
+    stack.postgres().restart().expect("restarted");
+    house.until(ACCEPTED, 5_000, 60).await;
+    check(&house, &all).await;
+    running.stop().await;
+}
+
+/// How fast, for the record; it must only be right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_two_hundred_thousand_events() {
+    const EVENTS: usize = 200_000;
+    let house = House::build(stack(), "backlog").await;
+    let events: Vec<_> = (0..EVENTS).map(|nth| house.event(nth)).collect();
+    house.produce(events.iter().map(|event| house.record(event, 1)).collect()).await;
+    let started = Instant::now();
+    let running = house.start();
+    house.until(ACCEPTED, 200_000, 120).await;
+    let counted = started.elapsed();
+    check(&house, &events).await;
+    let settled = started.elapsed();
+    eprintln!("{EVENTS} events: counted after {counted:?}, folded and projected after {settled:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_frozen_in_its_transaction_is_ended_and_writes_nothing() {
+    let house = House::build(stack(), "frozen").await;
+    let running = house.start();
+    let (mut all, records) = journal(&house, 0, 500);
+    house.produce(records).await;
+    house.until(ACCEPTED, 500, 60).await;
+    running.kill().await;
+    // As an owner would hold the rows that is frozen between UPDATE and COMMIT.
+    let mut frozen = house.pool.begin().await.unwrap();
+    sqlx::query("UPDATE journal_partition SET next_offset = next_offset + 1000000")
+        .execute(&mut *frozen)
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let running = house.start();
+    let (events, records) = journal(&house, 400, 1_000);
+    all.extend(events);
+    house.produce(records).await;
+    house.until(ACCEPTED, 1_000, 30).await;
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert!(frozen.commit().await.is_err());
+    check(&house, &all).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_comes_while_counting_is_counted_from_its_first_event() {
+    let house = House::build(stack(), "newcomer").await;
+    let running = house.start();
+    let (_, records) = journal(&house, 0, 300);
+    house.produce(records).await;
+    house.until(ACCEPTED, 300, 60).await;
+    let mut new = house.pool.begin().await.unwrap();
+    for sql in [
+        "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor, currency,
+             created_at, updated_at)
+         VALUES ('newcomer', 't', 'new.test', 'a@t.test', 'active', 'UTC', 0, '2026-01-01', 'EUR', now(), now())",
+        "INSERT INTO billing_period (tenant, number, starts_at, ends_at)
+         VALUES ('newcomer', 0, now() - interval '10 days', now() + interval '20 days')",
+        "UPDATE catalog_head SET version = version + 1",
+    ] {
+        sqlx::query(sql).execute(&mut *new).await.unwrap();
+    }
+    new.commit().await.unwrap();
+    let first = UsageEvent { tenant: "newcomer".into(), ..house.event(900) };
+    house.produce(vec![house.record(&first, 1)]).await;
+    house.until(ACCEPTED, 301, 30).await;
+    assert_eq!(house.number("SELECT sum(rejected_count)::bigint FROM batch").await, 0);
+    house.settle(30).await;
+    assert_eq!(house.counted().await.remove("newcomer").unwrap().events, 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_ahead_of_its_journal_is_refused_in_words() {
+    let house = House::build(stack(), "ahead").await;
+    let running = house.start();
+    let (_, records) = journal(&house, 0, 300);
+    house.produce(records).await;
+    house.until(ACCEPTED, 300, 60).await;
+    running.stop().await;
+    sqlx::query("UPDATE journal_partition SET next_offset = next_offset + 1000 WHERE partition = 0")
+        .execute(&house.pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE journal_partition SET last_crc = last_crc # 1 WHERE partition = 1")
+        .execute(&house.pool)
+        .await
+        .unwrap();
+    let running = house.start();
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    let problems = loop {
+        let problems = running.status.problems();
+        if problems.iter().filter(|words| words.contains("raise the generation")).count() == 2 {
+            break problems;
+        }
+        assert!(Instant::now() < deadline, "{problems:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(problems[0].contains("the topic was recreated or cut"), "{problems:?}");
+    assert!(problems[1].contains("cut and refilled"), "{problems:?}");
+    running.stop().await;
+}
