@@ -13,9 +13,12 @@ use crate::postgres::Pool;
 const ATTEMPT: &str = "take a partition";
 
 const PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
+/// `ON CONFLICT` alone would wait for whoever is updating the row.
 const FIRST_SEEN: &str = "INSERT INTO journal_partition (partition, generation, first_offset, next_offset,
         broker_time_max, folded_to, projected_to, rolled_to)
-    VALUES ($1, $2, $3, $3, 'epoch', $3, $3, $3) ON CONFLICT (partition) DO NOTHING";
+    SELECT $1, $2, $3, $3, 'epoch', $3, $3, $3
+    WHERE NOT EXISTS (SELECT 1 FROM journal_partition WHERE partition = $1)
+    ON CONFLICT (partition) DO NOTHING";
 const TAKE: &str = "UPDATE journal_partition SET owner = $2, owner_name = $3, owned_at = now()
     WHERE partition = $1
     RETURNING partition, generation, first_offset, next_offset, broker_time_max,
