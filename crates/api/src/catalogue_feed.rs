@@ -16,6 +16,8 @@ use weir_metering::catalogue::Catalogue;
 
 /// How often the version is looked at.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for a look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The catalogue at one version.
 #[derive(Debug)]
@@ -51,19 +53,26 @@ impl CatalogueFeed {
     /// Looks at the version, and reads again when it rose.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let mut looked_at = self.looked_at.lock().await;
+        let began = Instant::now();
         self.look().await?;
-        *looked_at = Instant::now();
+        *looked_at = began;
         Ok(())
     }
 
-    /// Makes sure that the version was looked at during the last second: an unknown tenant
-    /// may have been made just now. At most one look a second, however many ask.
-    pub async fn refresh_if_old(&self) -> Result<(), StoreError> {
+    /// Makes sure that the version was looked at after `since`: an unknown tenant may have
+    /// been made just now. However many ask at a time, one looks.
+    pub async fn refresh_since(&self, since: Instant) -> Result<(), StoreError> {
         let mut looked_at = self.looked_at.lock().await;
-        if looked_at.elapsed() >= EVERY {
-            self.look().await?;
-            *looked_at = Instant::now();
+        if *looked_at >= since {
+            return Ok(());
         }
+        let began = Instant::now();
+        let looked = tokio::time::timeout(LOOK_TIMEOUT, self.look()).await;
+        looked.unwrap_or_else(|_| {
+            let reason = "no answer within a second".to_owned();
+            Err(StoreError::Transient { attempt: "read the catalogue's version", reason })
+        })?;
+        *looked_at = began;
         Ok(())
     }
 

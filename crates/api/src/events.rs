@@ -77,7 +77,7 @@ pub async fn ingest(
                 Problem::new(Kind::Internal, format!("the body could not be taken apart: {error}"))
             })?
     }?;
-    let judged = judge::judge(&state, &caller, decoded).await;
+    let judged = judge::judge(&state, &caller, decoded).await?;
     deliver(&state, &judged.accepted, &parts.headers).await?;
     state.metrics.events.with_label_values(&["accepted"]).inc_by(count(judged.accepted.len()));
     state.metrics.events.with_label_values(&["rejected"]).inc_by(count(judged.rejected.len()));

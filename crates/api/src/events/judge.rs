@@ -2,6 +2,7 @@
 //! the meters. What depends on the journal's time (too late, in the future) and on what was
 //! counted before (duplicates) is the shard's to say, not this file's.
 
+use tokio::time::Instant;
 use weir_backends::tenants::tenant::Status;
 use weir_core::Timestamp;
 use weir_metering::event::{UsageEvent, validate};
@@ -23,18 +24,19 @@ pub struct Judged {
 }
 
 /// Judges the events of a request. When one names a tenant that is not known, the
-/// catalogue is read again first, at most once a second.
+/// catalogue is looked at again first.
+///
+/// # Errors
+/// When that is not possible: nobody may be called unknown on old knowledge.
 pub async fn judge(
     state: &ApiState,
     caller: &Caller,
     decoded: Vec<Result<UsageEvent, EventProblem>>,
-) -> Judged {
+) -> Result<Judged, Problem> {
     let mut snapshot = state.catalogue.current();
     let unknown = |event: &UsageEvent| snapshot.catalogue.tenant(&event.tenant).is_none();
     if decoded.iter().flatten().any(unknown) {
-        if let Err(error) = state.catalogue.refresh_if_old().await {
-            tracing::warn!(%error, "an unknown tenant could not be looked up");
-        }
+        state.catalogue.refresh_since(Instant::now()).await?;
         snapshot = state.catalogue.current();
     }
     let now = state.now();
@@ -55,7 +57,7 @@ pub async fn judge(
             },
         }
     }
-    judged
+    Ok(judged)
 }
 
 fn check(event: &UsageEvent, caller: &Caller, snapshot: &Snapshot, now: Timestamp) -> Result<(), Problem> {
