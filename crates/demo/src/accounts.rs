@@ -6,15 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail};
 
 use crate::decimal::{grouped, plain, thousands};
-use crate::ledger::Totals;
-use crate::platform;
+use crate::ledger::{Counts, Totals};
+use crate::platform::{self, UsageRow};
 use crate::print;
+use crate::projection;
 use crate::scene::Scene;
 use crate::tally::{Tally, Usage};
-use crate::tenants::PROFILES;
-
-/// Usage by tenant and meter, as the independent count has it.
-type Own = BTreeMap<(String, String), Usage>;
+use crate::tenants::{PROFILES, Profile};
 
 /// Differences found so far, in words.
 #[derive(Debug, Default)]
@@ -29,6 +27,7 @@ impl Differences {
         bail!("Weir and the independent count differ:\n  {}", self.0.join("\n  "))
     }
 
+    /// `=`, or a word that nobody overlooks.
     fn compare(&mut self, what: &str, weir: &str, independent: &str) -> String {
         if weir == independent {
             return "=".to_owned();
@@ -38,133 +37,194 @@ impl Differences {
     }
 }
 
-/// Prints the conservation table: read = accepted + duplicate + rejected + forwarded + control.
+/// Prints the conservation table.
 pub(crate) async fn conservation(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
     let counts = scene.ledger.counts().await?;
-    let reasons = scene.ledger.reasons().await?;
+    let mut rows = compare_counts(&counts, tally, differences);
+    rows.extend(compare_reasons(&scene.ledger.reasons().await?, tally, differences));
     print::title("Conservation: read = accepted + duplicate + rejected + forwarded + control");
-    let rejected: u64 = tally.rejected.values().sum();
-    let counted = [
-        ("read, without control", counts.read - counts.control, tally.read()),
-        ("accepted", counts.accepted, tally.accepted),
-        ("duplicate", counts.duplicate, tally.duplicate),
-        ("rejected", counts.rejected, rejected),
-        ("forwarded", counts.forwarded, tally.forwarded),
-    ];
-    let mut rows = Vec::new();
-    for (name, weir, independent) in counted {
-        let (weir, independent) = (weir.to_string(), independent.to_string());
-        let verdict = differences.compare(&format!("records {name}"), &weir, &independent);
-        rows.push(vec![name.to_owned(), thousands(&weir), thousands(&independent), verdict]);
-    }
-    rows.push(vec![
-        "control (Weir's limits and ticks)".into(),
-        counts.control.to_string(),
-        "".into(),
-        "".into(),
-    ]);
-    let names: BTreeSet<&str> =
-        reasons.keys().chain(tally.rejected.keys()).map(String::as_str).chain(["conflict"]).collect();
-    for name in names {
-        let weir = reasons.get(name).copied().unwrap_or_default().to_string();
-        let known = if name == "conflict" { Some(&tally.conflicts) } else { tally.rejected.get(name) };
-        let independent = known.copied().unwrap_or_default().to_string();
-        let verdict = differences.compare(&format!("records with reason {name}"), &weir, &independent);
-        let kind = if name == "conflict" { "of the duplicates" } else { "of the rejected" };
-        rows.push(vec![format!("  {kind}: {name}"), weir, independent, verdict]);
-    }
     print::table(&["records", ">Weir", ">independent", ""], rows);
-    let sum = counts.accepted + counts.duplicate + counts.rejected + counts.forwarded + counts.control;
-    let balance = differences.compare("the sum of all ends", &counts.read.to_string(), &sum.to_string());
+    let Counts { read, accepted, duplicate, rejected, forwarded, control } = counts;
+    let sum = accepted + duplicate + rejected + forwarded + control;
+    let balance = differences.compare("the sum of all ends", &read.to_string(), &sum.to_string());
     let batches = scene.ledger.batches().await?;
     print::say(&format!(
-        "{} {balance} {} + {} + {} + {} + {}, in {batches} batches of {} partitions",
-        counts.read,
-        counts.accepted,
-        counts.duplicate,
-        counts.rejected,
-        counts.forwarded,
-        counts.control,
+        "{read} {balance} {accepted} + {duplicate} + {rejected} + {forwarded} + {control}, in {batches} batches of \
+         {} partitions",
         scene.partitions
     ));
     Ok(())
 }
 
-/// Prints usage by tenant and meter: the ledger's, the API's for the two billing periods, and the
-/// independent count's.
-pub(crate) async fn usage(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
-    let ledger = scene.ledger.usage().await?;
-    print::title("Usage by tenant and meter");
-    let mut rows = Vec::new();
-    for profile in &PROFILES {
-        let (closed, running) = (profile.period(scene.now, 0)?, profile.period(scene.now, 1)?);
-        let closed = platform::usage(&scene.api, profile.id, closed.start, closed.end).await?;
-        let running = platform::usage(&scene.api, profile.id, running.start, running.end).await?;
-        for meter in meters_of(profile.id, &ledger, tally) {
-            let name = format!("{} of {}", meter, profile.id);
-            let key = (profile.id.to_owned(), meter);
-            let of = |totals: &Totals| totals.get(&key).copied().unwrap_or_default();
-            let own = |totals: &Own| totals.get(&key).cloned().unwrap_or_default();
-            let views = [
-                ("ledger", of(&ledger), own(&tally.usage)),
-                ("API, closed period", of(&closed), own(&tally.closed)),
-                ("API, running period", of(&running), own(&tally.running)),
-            ];
-            let mut verdicts = Vec::new();
-            for (view, (nanos, events), own) in &views {
-                let weir = format!("{} from {events} events", plain(*nanos));
-                let independent = format!("{} from {} events", plain(own.nanos), own.events);
-                verdicts.push(differences.compare(&format!("{name} ({view})"), &weir, &independent));
-            }
-            verdicts.dedup();
-            rows.push(vec![
-                key.0.clone(),
-                key.1.clone(),
-                thousands(&views[0].1.1.to_string()),
-                grouped(views[0].1.0),
-                grouped(views[1].1.0),
-                grouped(views[2].1.0),
-                verdicts.join(" "),
-            ]);
-        }
-    }
-    print::table(&["tenant", "meter", ">events", ">all", ">closed period", ">running", "independent"], rows);
-    print::say("All three columns equal the independent count's where the last one says =.");
+/// Compares the records by their end once more, without a table.
+pub(crate) async fn ends(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
+    compare_counts(&scene.ledger.counts().await?, tally, differences);
+    compare_reasons(&scene.ledger.reasons().await?, tally, differences);
     Ok(())
 }
 
-fn meters_of(tenant: &str, ledger: &Totals, tally: &Tally) -> BTreeSet<String> {
-    let counted = ledger.keys().filter(|(whose, _)| whose == tenant).map(|(_, meter)| meter.clone());
-    let own = tally.usage.keys().filter(|(whose, _)| whose == tenant).map(|(_, meter)| meter.clone());
-    counted.chain(own).collect()
+fn compare_counts(counts: &Counts, tally: &Tally, differences: &mut Differences) -> Vec<Vec<String>> {
+    let rejected: u64 = tally.rejected.values().sum();
+    let ends = [
+        ("accepted", counts.accepted, tally.accepted),
+        ("duplicate", counts.duplicate, tally.duplicate),
+        ("rejected", counts.rejected, rejected),
+        ("forwarded to their partition", counts.forwarded, tally.forwarded),
+        ("read, without control", counts.read - counts.control, tally.read()),
+    ];
+    let row = |(name, weir, independent): (&str, i64, u64)| {
+        let (weir, independent) = (weir.to_string(), independent.to_string());
+        let verdict = differences.compare(&format!("records {name}"), &weir, &independent);
+        vec![name.to_owned(), thousands(&weir), thousands(&independent), verdict]
+    };
+    let mut rows: Vec<Vec<String>> = ends.into_iter().map(row).collect();
+    let control = ["control: Weir's own limits and ticks", &counts.control.to_string(), "", ""];
+    rows.push(control.map(str::to_owned).into());
+    rows
+}
+
+fn compare_reasons(
+    reasons: &BTreeMap<String, i64>,
+    tally: &Tally,
+    differences: &mut Differences,
+) -> Vec<Vec<String>> {
+    let known = reasons.keys().chain(tally.rejected.keys()).map(String::as_str).chain(["conflict"]);
+    let row = |name: &str| {
+        let weir = reasons.get(name).copied().unwrap_or_default().to_string();
+        let (of, own) = match name {
+            "conflict" => ("of the duplicates", Some(&tally.conflicts)),
+            _ => ("of the rejected", tally.rejected.get(name)),
+        };
+        let independent = own.copied().unwrap_or_default().to_string();
+        let verdict = differences.compare(&format!("records with reason {name}"), &weir, &independent);
+        vec![format!("  {of}: {name}"), weir, independent, verdict]
+    };
+    known.collect::<BTreeSet<&str>>().into_iter().map(row).collect()
+}
+
+/// Prints usage by tenant and meter in both billing periods, as the API tells it.
+pub(crate) async fn usage(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
+    let mut rows = Vec::new();
+    for profile in &PROFILES {
+        let closed = compare_usage(scene, profile, 0, &tally.closed, differences).await?;
+        let running = compare_usage(scene, profile, 1, &tally.running, differences).await?;
+        for row in closed {
+            let now = running.iter().find(|other| other.meter == row.meter);
+            rows.push(vec![
+                profile.id.to_owned(),
+                row.meter,
+                row.unit,
+                grouped(row.nanos),
+                thousands(&row.events.to_string()),
+                now.map(|row| grouped(row.nanos)).unwrap_or_default(),
+                now.map(|row| thousands(&row.events.to_string())).unwrap_or_default(),
+            ]);
+        }
+    }
+    print::title("Usage by tenant and meter (GET /api/v1/platform/tenants/{id}/usage)");
+    let header = ["tenant", "meter", "unit", ">period that ended", ">events", ">period that runs", ">events"];
+    print::table(&header, rows);
+    Ok(())
+}
+
+async fn compare_usage(
+    scene: &Scene,
+    profile: &Profile,
+    number: u32,
+    own: &BTreeMap<(String, String), Usage>,
+    differences: &mut Differences,
+) -> Result<Vec<UsageRow>> {
+    let period = profile.period(scene.now, number)?;
+    let rows = platform::usage(&scene.api, profile.id, period.start, period.end).await?;
+    let told = rows.iter().map(|row| (row.meter.clone(), (row.nanos, row.events))).collect();
+    let own = own.iter().filter(|((tenant, _), _)| tenant == profile.id);
+    let own = own.map(|((_, meter), usage)| (meter.clone(), usage)).collect();
+    compare_totals(&format!("{} in period {number} over the API", profile.id), &told, &own, differences);
+    Ok(rows)
+}
+
+/// Compares all meters of one tenant, those that only one side knows included.
+fn compare_totals(
+    what: &str,
+    weir: &BTreeMap<String, (i128, i64)>,
+    own: &BTreeMap<String, &Usage>,
+    differences: &mut Differences,
+) {
+    for meter in weir.keys().chain(own.keys()).collect::<BTreeSet<_>>() {
+        let (nanos, events) = weir.get(meter).copied().unwrap_or_default();
+        let (own_nanos, own_events) = own.get(meter).map_or((0, 0), |usage| (usage.nanos, usage.events));
+        let weir = format!("{} from {events} events", plain(nanos));
+        let independent = format!("{} from {own_events} events", plain(own_nanos));
+        differences.compare(&format!("{meter} of {what}"), &weir, &independent);
+    }
+}
+
+/// Prints all totals of both counts side by side, and compares ClickHouse's rollups with them.
+pub(crate) async fn totals(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
+    let ledger = scene.ledger.usage().await?;
+    let rollups = projection::totals(scene).await?;
+    let keys: BTreeSet<(String, String)> =
+        ledger.keys().chain(rollups.keys()).chain(tally.usage.keys()).cloned().collect();
+    let mut rows = Vec::new();
+    for key in keys {
+        let of = |totals: &Totals| totals.get(&key).copied().unwrap_or_default();
+        let own = tally.usage.get(&key).map_or((0, 0), |usage| (usage.nanos, usage.events));
+        let ((nanos, events), name) = (of(&ledger), format!("{} of {}", key.1, key.0));
+        let verdict =
+            differences.compare(&format!("{name} in Postgres"), &both((nanos, events)), &both_own(own));
+        // Of different values a rollup says how many an hour had, which do not add up.
+        let rolled = if key.1 == "active_users" { (own.0, of(&rollups).1) } else { of(&rollups) };
+        let rolled = differences.compare(&format!("{name} in ClickHouse"), &both(rolled), &both_own(own));
+        rows.push(vec![
+            key.0,
+            key.1,
+            grouped(nanos),
+            thousands(&events.to_string()),
+            grouped(own.0),
+            thousands(&own.1.to_string()),
+            verdict,
+            rolled,
+        ]);
+    }
+    print::title("The independent count beside Weir's");
+    let header = ["tenant", "meter", ">Weir", ">events", ">independent", ">events", "Postgres", "ClickHouse"];
+    print::table(&header, rows);
+    Ok(())
+}
+
+fn both((nanos, events): (i128, i64)) -> String {
+    format!("{} from {events} events", plain(nanos))
+}
+
+fn both_own((nanos, events): (i128, u64)) -> String {
+    format!("{} from {events} events", plain(nanos))
 }
 
 /// Compares the quantity that each tenant's newest document was rated by with the independent
-/// count of the closed period.
+/// count of the closed period; returns how many lines there were.
 pub(crate) async fn billed(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<usize> {
     let mut newest = BTreeMap::new();
-    for document in scene.ledger.documents().await? {
-        newest.insert(document.tenant.clone(), document);
-    }
     let mut lines_compared = 0;
-    for profile in &PROFILES {
-        let Some(document) = newest.get(profile.id) else {
-            differences.0.push(format!("{} has no invoice", profile.id));
-            continue;
-        };
+    for document in scene.ledger.documents().await? {
         let content: serde_json::Value =
             serde_json::from_str(&document.document).context("read an invoice's document")?;
         for line in content["lines"].as_array().into_iter().flatten() {
             let Some(meter) = line["meter"].as_str() else { continue };
-            let key = (profile.id.to_owned(), meter.to_owned());
-            let own = tally.closed.get(&key).cloned().unwrap_or_default();
-            let rated = line["rated_quantity"].as_str().unwrap_or_default();
-            let weir = format!("{rated} from {} events", line["rated_event_count"]);
-            let independent = format!("{} from {} events", plain(own.nanos), own.events);
-            let what = format!("{meter} of {} on {}", profile.id, document.number);
-            differences.compare(&what, &weir, &independent);
-            lines_compared += 1;
+            let rated = line["rated_quantity"].as_str().unwrap_or_default().to_owned();
+            let rated = format!("{rated} from {} events", line["rated_event_count"]);
+            newest.insert((document.tenant.clone(), meter.to_owned()), (document.number.clone(), rated));
         }
+    }
+    for profile in &PROFILES {
+        if !newest.keys().any(|(tenant, _)| tenant == profile.id) {
+            differences.0.push(format!("{} has no invoice", profile.id));
+        }
+    }
+    for ((tenant, meter), (number, rated)) in newest {
+        let own = tally.closed.get(&(tenant.clone(), meter.clone()));
+        let own = own.map_or((0, 0), |usage| (usage.nanos, usage.events));
+        differences.compare(&format!("{meter} of {tenant} on {number}"), &rated, &both_own(own));
+        lines_compared += 1;
     }
     Ok(lines_compared)
 }

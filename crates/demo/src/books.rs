@@ -1,5 +1,6 @@
 //! The third act: alerts, invoices, a late event and its correction, proofs.
 
+use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +22,7 @@ const SHOWN: &str = "kaveri-cloud";
 const LATE_CALLS: &str = "12500";
 
 /// Prints the quota that tripped and the alert as the receiver got it.
-pub(crate) async fn quota(scene: &mut Scene, limit: &str) -> Result<()> {
+pub(crate) async fn quota(scene: &mut Scene, limit: &str, conflicts: u64) -> Result<()> {
     let (tenant, meter) = LIMITED;
     let about = |percent: u64| {
         move |message: &Message| {
@@ -42,15 +43,19 @@ pub(crate) async fn quota(scene: &mut Scene, limit: &str) -> Result<()> {
     print::say("\nThe alert at 100 %, as the webhook received it. Its signature is right.");
     print::indented(&format!("webhook-id: {}\nwebhook-signature: {}", alert.id, alert.signature));
     print::indented(&serde_json::to_string_pretty(&alert.body)?);
-    let messages = scene.receiver.messages();
+    let messages = scene.receiver.wait_for_all("all conflicts", |messages| {
+        let found = messages.iter().filter(|message| message.body["type"] == "usage.conflict").count();
+        u64::try_from(found).is_ok_and(|found| found >= conflicts)
+    });
+    let messages = messages.await?;
     let mut ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let conflicts = messages.iter().filter(|message| message.body["type"] == "usage.conflict").count();
+    ensure!(ids.len() == messages.len(), "{} webhooks came under {} ids", messages.len(), ids.len());
     print::say(&format!(
-        "Webhooks so far: {} under {} ids, {conflicts} of them about conflicts.",
-        messages.len(),
-        ids.len()
+        "{} webhooks came in all, each under an id of its own: thresholds, and {conflicts} ids that came again with \
+         other facts.",
+        messages.len()
     ));
     scene.receiver.check_refused()
 }
@@ -75,6 +80,21 @@ pub(crate) async fn invoices(scene: &mut Scene) -> Result<()> {
     let shown = documents.iter().find(|document| document.tenant == SHOWN).context("no invoice to show")?;
     print::title(&format!("One invoice in full (weir invoice show {})", shown.number));
     print::indented(&scene.weir.run(&["invoice", "show", &shown.number]).await?.stdout);
+    Ok(())
+}
+
+/// Exports all documents and lines into files.
+pub(crate) async fn exports(scene: &mut Scene) -> Result<()> {
+    let folder = scene.place.folder.join("exports");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    print::title("Exports for finance (weir export invoices|lines --format csv|json)");
+    for (what, format) in [("invoices", "csv"), ("invoices", "json"), ("lines", "csv"), ("lines", "json")] {
+        let said = scene.weir.run(&["export", what, "--format", format]).await?;
+        let path = folder.join(format!("{what}.{format}"));
+        fs::write(&path, &said.stdout).with_context(|| format!("write {}", path.display()))?;
+        print::say(&format!("  {} ({} bytes)", path.display(), thousands(&said.stdout.len().to_string())));
+    }
+    scene.watch.lap("exports");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod accounts;
 mod books;
 mod flow;
 mod opening;
+mod projection;
 pub mod scene;
 pub mod stay;
 

@@ -85,6 +85,23 @@ impl Place {
         is_foreign(Kind::Postgres).then(|| format!("weir_demo_{}", self.run))
     }
 
+    /// ClickHouse's database.
+    pub fn database(&self) -> String {
+        match is_foreign(Kind::ClickHouse) {
+            true => format!("weir_demo_{}", self.run),
+            false => "weir".to_owned(),
+        }
+    }
+
+    /// Who reads ClickHouse, and with which password.
+    pub fn projection_reader(&self) -> (String, String) {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        match is_foreign(Kind::ClickHouse) {
+            true => (variable("WEIR_CLICKHOUSE__USER"), variable("WEIR_CLICKHOUSE__PASSWORD")),
+            false => ("grafana".to_owned(), String::new()),
+        }
+    }
+
     /// Weir's configuration.
     pub fn environment(&self, servers: &Servers) -> Vec<(String, String)> {
         let mut variables = vec![
@@ -106,7 +123,7 @@ impl Place {
             variables.push(("WEIR_KAFKA__GROUP", format!("weir-demo-{}", self.run)));
         }
         if is_foreign(Kind::ClickHouse) {
-            variables.push(("WEIR_CLICKHOUSE__DATABASE", format!("weir_demo_{}", self.run)));
+            variables.push(("WEIR_CLICKHOUSE__DATABASE", self.database()));
         }
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

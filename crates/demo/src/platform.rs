@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::ledger::{Totals, nanos};
+use crate::ledger::nanos;
 use crate::tenants::Profile;
 
 /// Creates a tenant of the story.
@@ -44,19 +44,40 @@ pub(crate) async fn quota(api: &Api, tenant: &str, meter: &str) -> Result<Value>
     api.get(&format!("/api/v1/quota/{tenant}/{meter}")).await
 }
 
-/// Usage of a tenant by meter between two instants, as the API tells it.
-pub(crate) async fn usage(api: &Api, tenant: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Totals> {
+/// A tenant's usage of a meter.
+#[derive(Clone, Debug)]
+pub(crate) struct UsageRow {
+    /// Which meter.
+    pub(crate) meter: String,
+    /// Its unit.
+    pub(crate) unit: String,
+    /// How much, in 10^-9.
+    pub(crate) nanos: i128,
+    /// From how many events.
+    pub(crate) events: i64,
+}
+
+/// Usage of a tenant by meter between two instants.
+pub(crate) async fn usage(
+    api: &Api,
+    tenant: &str,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<UsageRow>> {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let path = format!("/api/v1/platform/tenants/{tenant}/usage?from={}&to={}", text(from), text(to));
     let answer = api.get(&path).await?;
-    let rows = ["usage", "data", "items", "meters"].iter().find_map(|name| answer[name].as_array());
-    let mut totals = Totals::new();
-    for row in rows.with_context(|| format!("{path} was answered without usage: {answer}"))? {
-        let meter = row["meter"].as_str().with_context(|| format!("usage without a meter: {row}"))?;
-        let quantity =
-            row["quantity"].as_str().with_context(|| format!("usage without a quantity: {row}"))?;
-        let events = row["event_count"].as_i64().with_context(|| format!("usage without a count: {row}"))?;
-        totals.insert((tenant.to_owned(), meter.to_owned()), (nanos(quantity)?, events));
-    }
-    Ok(totals)
+    let rows = answer["usage"].as_array().with_context(|| format!("{path} was answered with {answer}"))?;
+    rows.iter().map(|row| usage_row(row).with_context(|| format!("a line of usage is {row}"))).collect()
+}
+
+fn usage_row(row: &Value) -> Result<UsageRow> {
+    let word =
+        |name: &str| row[name].as_str().map(str::to_owned).with_context(|| format!("it has no {name}"));
+    Ok(UsageRow {
+        meter: word("meter")?,
+        unit: word("unit")?,
+        nanos: nanos(&word("quantity")?)?,
+        events: row["event_count"].as_i64().context("it has no event_count")?,
+    })
 }

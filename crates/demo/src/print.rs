@@ -4,10 +4,12 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 /// The widest line.
-const COLUMNS_MAX: u16 = 116;
+const COLUMNS_MAX: u16 = 120;
+/// One line below the header and none elsewhere.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Prints the title of a section.
 pub fn title(text: &str) {
@@ -39,7 +41,7 @@ pub fn doing(text: &str) {
 /// Prints a table. Columns whose header begins with `>` are aligned to the right.
 pub fn table<R: IntoIterator<Item = Vec<String>>>(header: &[&str], rows: R) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(COLUMNS_MAX);
     table.set_header(header.iter().map(|name| Cell::new(name.trim_start_matches('>'))));
     for (index, name) in header.iter().enumerate() {

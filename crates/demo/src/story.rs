@@ -5,10 +5,12 @@ use chrono::{SubsecRound, Utc};
 
 use crate::accounts::{self, Differences};
 use crate::books;
+use crate::decimal::thousands;
 use crate::flow;
 use crate::opening;
 use crate::place::{Place, Servers};
 use crate::print::{self, Stopwatch};
+use crate::projection;
 use crate::scene::Scene;
 use crate::script::{Cargo, Script};
 use crate::tally::{Produced, Tally};
@@ -36,20 +38,23 @@ pub async fn tell(
     accounts::usage(&scene, &tally, &mut differences).await?;
     scene.watch.lap("comparing with the independent count");
     differences.check()?;
-    books::quota(&mut scene, &limit).await?;
+    books::quota(&mut scene, &limit, tally.conflicts).await?;
+    projection::days(&scene).await?;
     books::invoices(&mut scene).await?;
     books::correction(&mut scene).await?;
+    books::exports(&mut scene).await?;
     books::proofs(&mut scene).await?;
 
     let tally = scene.tally()?;
-    accounts::conservation(&scene, &tally, &mut differences).await?;
+    accounts::ends(&scene, &tally, &mut differences).await?;
+    accounts::totals(&scene, &tally, &mut differences).await?;
     let lines = accounts::billed(&scene, &tally, &mut differences).await?;
-    print::title("The independent count");
     differences.check()?;
     print::say(&format!(
-        "Other code, straight from the {} records that were acknowledged, comes to the same: records by their \
-         end,\nusage by tenant and meter in the ledger and over the API, and {lines} invoice lines.",
-        scene.produced.len()
+        "Equal: other code, straight from the {} records that were acknowledged, comes to the same records by \
+         their end,\nthe same usage in Postgres, in ClickHouse and over the API, and the same quantities on {lines} \
+         invoice lines.",
+        thousands(&scene.produced.len().to_string())
     ));
     scene.watch.lap("comparing with the independent count, again");
     print::title(&format!("Where time went (seed {seed})"));

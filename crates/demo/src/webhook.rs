@@ -89,12 +89,23 @@ impl Receiver {
 
     /// Waits for a message that is `wanted`.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Result<Message> {
+        let messages = self.wait_for_all(what, |messages| messages.iter().any(&wanted)).await?;
+        messages.into_iter().find(&wanted).context("a message that was there is gone")
+    }
+
+    /// Waits until what arrived is `enough`, and returns all of it.
+    pub async fn wait_for_all(
+        &self,
+        what: &str,
+        enough: impl Fn(&[Message]) -> bool,
+    ) -> Result<Vec<Message>> {
         const MAX: Duration = Duration::from_secs(20);
         let looking = async {
             loop {
                 let arrived = self.inbox.arrived.notified();
-                if let Some(message) = self.messages().into_iter().find(&wanted) {
-                    return message;
+                let messages = self.messages();
+                if enough(&messages) {
+                    return messages;
                 }
                 arrived.await;
             }
@@ -102,7 +113,9 @@ impl Receiver {
         let found = tokio::time::timeout(MAX, looking).await;
         self.check_refused()?;
         let heard = self.messages().len();
-        found.with_context(|| format!("no webhook about {what} in {} s, but {heard} others", MAX.as_secs()))
+        found.with_context(|| {
+            format!("waited {} s for webhooks about {what}; {heard} others came", MAX.as_secs())
+        })
     }
 }
 
