@@ -161,6 +161,23 @@ impl House {
         self.producer.send_all(records).await.expect("produced");
     }
 
+    /// Again and again, as a producer does after a broker was away: repetitions are no harm.
+    pub(crate) async fn produce_patiently(&self, records: Vec<OutgoingRecord>) {
+        while let Err(error) = self.producer.send_all(records.clone()).await {
+            assert!(error.is_transient(), "{error}");
+        }
+    }
+
+    /// Puts an event into ClickHouse that stands far beyond what was counted.
+    pub(crate) async fn phantom(&self) {
+        let client = clickhouse::Client::default()
+            .with_url(&self.clickhouse.url)
+            .with_database(&self.clickhouse.database)
+            .with_compression(clickhouse::Compression::None);
+        let insert = "INSERT INTO events_raw SELECT 1, 0, 1000000, now64(3), 't0', 's', 'phantom', 'use', now64(3), map()";
+        client.query(insert).execute().await.expect("inserted");
+    }
+
     /// An event as a record: every third as Avro, structured and binary CloudEvents; every
     /// seventh put into a partition that is not its own.
     pub(crate) fn record(&self, event: &UsageEvent, nth: usize) -> OutgoingRecord {
