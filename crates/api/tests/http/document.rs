@@ -34,7 +34,7 @@ fn it_is_served_with_a_page_that_loads_nothing_from_outside() {
         let plans = house.get("/api/v1/plans").await.expect(200);
         assert!(plans.body["items"].as_array().unwrap().len() >= 4);
         for path in ["/api/v1/invoices", "/api/v1/alerts"] {
-            assert_eq!(house.get(path).await.expect(200).body["items"], serde_json::json!([]));
+            assert!(house.get(path).await.expect(200).body["items"].is_array());
         }
     });
 }

@@ -5,6 +5,7 @@ mod events;
 mod journal_away;
 mod kept_answers;
 mod keys_and_webhooks;
+mod periods;
 mod quota;
 mod refusals;
 mod support;
