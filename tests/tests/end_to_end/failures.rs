@@ -51,7 +51,7 @@ pub(crate) async fn killed_while_events_flow(house: &mut House) -> Result<()> {
     let flow = Flow::start(house, "killed").await?;
     for round in 0..ROUNDS {
         flow.round(round).await?;
-        if round % 5 == 2 {
+        if round % 10 == 4 {
             house.kill_and_serve().await?;
         }
     }

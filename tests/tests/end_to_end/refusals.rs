@@ -4,6 +4,8 @@ use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use weir_tests::avro;
 use weir_tests::events::Event;
 use weir_tests::house::House;
@@ -37,7 +39,6 @@ pub(crate) async fn http_answers(house: &mut House) -> Result<()> {
         ("no JSON", ONE, b"{\"specversion\"".to_vec(), 400),
         ("an array that is none", BATCH, b"17".to_vec(), 400),
         ("another content type", "text/csv", b"a,b".to_vec(), 415),
-        ("a body over the limit", BATCH, vec![b' '; 20 << 20], 413),
         ("no id", ONE, with("id", Value::Null), 422),
         ("an id of nothing", ONE, with("id", "".into()), 422),
         ("a NUL in an id", ONE, with("id", "a\u{0}b".into()), 422),
@@ -51,13 +52,34 @@ pub(crate) async fn http_answers(house: &mut House) -> Result<()> {
     let mut wrong = Vec::new();
     for (what, content_type, body, expected) in table {
         let (status, kind) = post(house, content_type, body).await?;
-        let problem = matches!(expected, 400 | 413 | 415);
+        let problem = matches!(expected, 400 | 415);
         if status != expected || (problem && !kind.starts_with("application/problem+json")) {
             wrong.push(format!("{what}: {status} ({kind}), not {expected}"));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    expect_too_large(house).await?;
     house.expect_usage(&tenant, "calls", "1", 1).await
+}
+
+/// Announces a body over the limit and sends nothing of it: the answer must come all the same.
+/// A client that sends on may find the connection closed before it reads the answer.
+async fn expect_too_large(house: &House) -> Result<()> {
+    let api = house.settings.api();
+    let address = api.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.context("connect to the API")?;
+    let head = format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Type: {BATCH}\r\n\
+         Content-Length: 1000000000\r\nConnection: close\r\n\r\n",
+        house.platform_key
+    );
+    stream.write_all(head.as_bytes()).await.context("send a head")?;
+    let mut answer = [0; 4_096];
+    let length = tokio::time::timeout(wait::PATIENCE, stream.read(&mut answer)).await??;
+    let answer = String::from_utf8_lossy(&answer[..length]).to_lowercase();
+    let right = answer.starts_with("http/1.1 413") && answer.contains("application/problem+json");
+    ensure!(right, "a body over the limit is answered {answer}");
+    Ok(())
 }
 
 pub(crate) async fn one_bad_event_among_good_ones(house: &mut House) -> Result<()> {
