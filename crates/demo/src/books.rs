@@ -1,5 +1,6 @@
 //! The third act: alerts, invoices, a late event and its correction, proofs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::print;
 use crate::producers;
 use crate::scene::Scene;
 use crate::script::{Cargo, reading};
+use crate::tally::Tally;
 use crate::tenants::{Measure, PROFILES, Profile};
 use crate::webhook::Message;
 
@@ -22,7 +24,7 @@ const SHOWN: &str = "kaveri-cloud";
 const LATE_CALLS: &str = "12500";
 
 /// Prints the quota that tripped and the alert as the receiver got it.
-pub(crate) async fn quota(scene: &mut Scene, limit: &str, conflicts: u64) -> Result<()> {
+pub(crate) async fn quota(scene: &mut Scene, limit: &str, tally: &Tally) -> Result<()> {
     let (tenant, meter) = LIMITED;
     let about = |percent: u64| {
         move |message: &Message| {
@@ -43,19 +45,22 @@ pub(crate) async fn quota(scene: &mut Scene, limit: &str, conflicts: u64) -> Res
     print::say("\nThe alert at 100 %, as the webhook received it. Its signature is right.");
     print::indented(&format!("webhook-id: {}\nwebhook-signature: {}", alert.id, alert.signature));
     print::indented(&serde_json::to_string_pretty(&alert.body)?);
-    let messages = scene.receiver.wait_for_all("all conflicts", |messages| {
-        let found = messages.iter().filter(|message| message.body["type"] == "usage.conflict").count();
-        u64::try_from(found).is_ok_and(|found| found >= conflicts)
-    });
-    let messages = messages.await?;
+    // One alert a tenant and hour, however many conflicts there are.
+    let conflicting = |messages: &[Message]| -> BTreeSet<String> {
+        let about = messages.iter().filter(|message| message.body["type"] == "usage.conflict");
+        about.filter_map(|message| message.body["data"]["tenant"].as_str().map(str::to_owned)).collect()
+    };
+    let all = |messages: &[Message]| conflicting(messages).is_superset(&tally.conflicting);
+    let messages = scene.receiver.wait_for_all("conflicts of every tenant that has some", all).await?;
     let mut ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     ensure!(ids.len() == messages.len(), "{} webhooks came under {} ids", messages.len(), ids.len());
     print::say(&format!(
-        "{} webhooks came in all, each under an id of its own: thresholds, and {conflicts} ids that came again with \
-         other facts.",
-        messages.len()
+        "{} webhooks came so far, each under an id of its own: the thresholds, and ids that came again with other \
+         facts at {}.",
+        messages.len(),
+        tally.conflicting.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     ));
     scene.receiver.check_refused()
 }

@@ -38,7 +38,7 @@ pub async fn tell(
     accounts::usage(&scene, &tally, &mut differences).await?;
     scene.watch.lap("comparing with the independent count");
     differences.check()?;
-    books::quota(&mut scene, &limit, tally.conflicts).await?;
+    books::quota(&mut scene, &limit, &tally).await?;
     projection::days(&scene).await?;
     books::invoices(&mut scene).await?;
     books::correction(&mut scene).await?;

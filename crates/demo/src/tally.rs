@@ -48,6 +48,8 @@ pub struct Tally {
     pub duplicate: u64,
     /// Copies with other facts, counted in `duplicate` too.
     pub conflicts: u64,
+    /// Whose those are.
+    pub conflicting: BTreeSet<String>,
     /// Records for the dead letters, by reason.
     pub rejected: BTreeMap<String, u64>,
     /// Records that stand in a foreign partition.
@@ -123,7 +125,10 @@ impl Tally {
         let identity = (event.tenant.clone(), event.source.clone(), event.id.clone());
         if let Some(first) = self.seen.get(&identity) {
             self.duplicate += 1;
-            self.conflicts += u64::from(first != event);
+            if first != event {
+                self.conflicts += 1;
+                self.conflicting.insert(event.tenant.clone());
+            }
             return Ok(());
         }
         if event.time_ms < (now - chrono::Duration::days(DAYS_BACK_MAX)).timestamp_millis() {
