@@ -3,10 +3,10 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools setup build demo up down test lint fmt
+.PHONY: help tools setup build demo up down test lint lint-deploy fmt
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools:
 	@sh deploy/local/install-tools.sh
@@ -32,7 +32,11 @@ test: setup build ## Run all tests against real servers
 
 lint: tools ## Check the format and run clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --lib --bins -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings -A clippy::unwrap_used
+
+lint-deploy: ## Check compose file, Dockerfile, Prometheus rules and scripts (fetches linters)
+	sh deploy/lint.sh
 
 fmt: ## Format the code
 	cargo fmt --all

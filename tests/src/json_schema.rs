@@ -69,8 +69,8 @@ impl Checker<'_> {
     }
 
     fn items(&self, rule: &Value, value: &Value, place: &str) -> Result<()> {
-        let items = value.as_array().into_iter().flatten().enumerate();
-        items.map(|(at, item)| self.check(rule, item, &format!("{place}/{at}"))).collect()
+        let mut items = value.as_array().into_iter().flatten().enumerate();
+        items.try_for_each(|(at, item)| self.check(rule, item, &format!("{place}/{at}")))
     }
 
     fn any_of(&self, rules: &Value, value: &Value, place: &str) -> Result<()> {

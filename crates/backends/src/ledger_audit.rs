@@ -36,7 +36,8 @@ pub struct PartitionRow {
     pub owner_name: Option<String>,
 }
 
-const PARTITIONS: &str = "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
+const PARTITIONS: &str =
+    "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
         broker_time_max, owner_name
     FROM journal_partition ORDER BY partition";
 
@@ -53,7 +54,10 @@ pub async fn partitions(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
                 folded_to: get(row, "folded_to")?,
                 projected_to: get(row, "projected_to")?,
                 rolled_to: get(row, "rolled_to")?,
-                broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(row, "broker_time_max")?),
+                broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(
+                    row,
+                    "broker_time_max",
+                )?),
                 owner_name: get(row, "owner_name")?,
             })
         })
@@ -79,7 +83,8 @@ pub struct BatchRow {
     pub content_sum: ContentSum,
 }
 
-const BATCHES: &str = "SELECT from_offset, to_offset, read_count, accepted_count, duplicate_count, rejected_count,
+const BATCHES: &str =
+    "SELECT from_offset, to_offset, read_count, accepted_count, duplicate_count, rejected_count,
         forwarded_count, control_count, rejected_by, exceptions, deltas, content_sum
     FROM batch WHERE partition = $1 AND generation = $2 AND from_offset >= $3
     ORDER BY from_offset LIMIT $4";
@@ -103,7 +108,8 @@ fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
         u64::try_from(value).map_err(|error| StoreError::corrupt(ATTEMPT, format!("{name}: {error}")))
     };
     let sum: Vec<u8> = get(row, "content_sum")?;
-    let sum = <[u8; 16]>::try_from(sum).map_err(|_| StoreError::corrupt(ATTEMPT, "a content sum is not 16 bytes"))?;
+    let sum = <[u8; 16]>::try_from(sum)
+        .map_err(|_| StoreError::corrupt(ATTEMPT, "a content sum is not 16 bytes"))?;
     Ok(BatchRow {
         from: get(row, "from_offset")?,
         to: get(row, "to_offset")?,
@@ -137,7 +143,11 @@ const USAGE: &str = "SELECT tenant, meter, hour, dimensions, quantity::text AS q
     FROM usage WHERE partition = $1 AND generation = $2";
 
 /// Every usage row of a partition.
-pub async fn usage(pool: &Pool, partition: Partition, generation: Generation) -> Result<Vec<UsageRow>, StoreError> {
+pub async fn usage(
+    pool: &Pool,
+    partition: Partition,
+    generation: Generation,
+) -> Result<Vec<UsageRow>, StoreError> {
     let rows = sqlx::query(USAGE).bind(partition).bind(generation).fetch_all(pool).await.map_err(failed)?;
     rows.iter()
         .map(|row| {
@@ -145,7 +155,8 @@ pub async fn usage(pool: &Pool, partition: Partition, generation: Generation) ->
             let quantity: String = get(row, "quantity")?;
             Ok(UsageRow {
                 key: usage_key(row)?,
-                quantity: Quantity::parse_total(&quantity).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+                quantity: Quantity::parse_total(&quantity)
+                    .map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
                 event_count: u64::try_from(count).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
             })
         })
@@ -163,7 +174,10 @@ fn usage_key(row: &PgRow) -> Result<UsageKey, StoreError> {
     })
 }
 
-fn get<'r, T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(row: &'r PgRow, name: &str) -> Result<T, StoreError> {
+fn get<'r, T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(
+    row: &'r PgRow,
+    name: &str,
+) -> Result<T, StoreError> {
     row.try_get(name).map_err(failed)
 }
 

@@ -135,8 +135,17 @@ const CLAIM: &str = "UPDATE outbox o
     WHERE o.id = taken.id
     RETURNING o.id, o.kind, o.tenant, o.endpoint_id, o.topic_key, o.body, o.attempts - 1, taken.url, taken.secret";
 
-type DueRow =
-    (String, String, Option<String>, Option<Uuid>, Option<String>, Value, i32, Option<String>, Option<String>);
+type DueRow = (
+    String,
+    String,
+    Option<String>,
+    Option<Uuid>,
+    Option<String>,
+    Value,
+    i32,
+    Option<String>,
+    Option<String>,
+);
 
 /// Takes up to `count` messages that are due. Each is offered to no one else for a minute,
 /// so a process that dies loses nothing.
@@ -149,8 +158,8 @@ pub async fn claim(pool: &Pool, count: i64) -> Result<Vec<DueMessage>, StoreErro
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
     rows.into_iter()
         .map(|(id, kind, tenant, endpoint_id, topic_key, body, attempts, url, secret)| {
-            let kind =
-                OutboxKind::parse(&kind).ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("unknown kind {kind}")))?;
+            let kind = OutboxKind::parse(&kind)
+                .ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("unknown kind {kind}")))?;
             let message = OutboxMessage { id, kind, tenant, endpoint_id, topic_key, body };
             Ok(DueMessage { message, attempts, url, secret })
         })
@@ -170,8 +179,7 @@ pub enum Attempt {
     EndpointGone(String),
 }
 
-const DELIVERED: &str =
-    "UPDATE outbox SET delivered_at = clock_timestamp(), last_error = NULL WHERE id = $1";
+const DELIVERED: &str = "UPDATE outbox SET delivered_at = clock_timestamp(), last_error = NULL WHERE id = $1";
 const RETRY: &str = "UPDATE outbox SET last_error = $2,
     next_attempt_at = clock_timestamp() + $3 * interval '1 millisecond' WHERE id = $1";
 const GIVEN_UP: &str = "UPDATE outbox SET failed_at = clock_timestamp(), last_error = $2 WHERE id = $1";
@@ -194,7 +202,10 @@ pub async fn settle(pool: &Pool, id: &str, attempt: &Attempt) -> Result<(), Stor
             sqlx::query(GIVEN_UP).bind(id).bind(why)
         }
     };
-    query.execute(pool).await.map_err(|error| StoreError::postgres("settle a message of the outbox", &error))?;
+    query
+        .execute(pool)
+        .await
+        .map_err(|error| StoreError::postgres("settle a message of the outbox", &error))?;
     Ok(())
 }
 
@@ -204,10 +215,14 @@ const PENDING: &str = "SELECT kind, count(*) FROM outbox
 /// How many messages wait, by kind.
 pub async fn pending(pool: &Pool) -> Result<Vec<(OutboxKind, i64)>, StoreError> {
     const ATTEMPT: &str = "count the outbox";
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as(PENDING).fetch_all(pool).await.map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(PENDING)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
     Ok(OutboxKind::ALL
         .into_iter()
-        .map(|kind| (kind, rows.iter().find(|(name, _)| name == kind.as_str()).map_or(0, |(_, count)| *count)))
+        .map(|kind| {
+            (kind, rows.iter().find(|(name, _)| name == kind.as_str()).map_or(0, |(_, count)| *count))
+        })
         .collect())
 }

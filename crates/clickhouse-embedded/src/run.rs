@@ -57,11 +57,11 @@ type InlineRows = std::io::Cursor<Vec<u8>>;
 /// The SQL text, what it is, and the rows that stand behind it in the same text.
 /// A `query` parameter comes before the body, as on a native server.
 fn statement(request: &Request, body: &mut Spool) -> Result<(String, Statement, InlineRows), EngineError> {
-    if let Some(query) = &request.query {
-        if let Ok(statement @ Statement::Insert { rows_at, .. }) = statement::read(query) {
-            let rows = inline_rows(&query.as_bytes()[rows_at..]);
-            return Ok((query.clone(), statement, rows));
-        }
+    if let Some(query) = &request.query
+        && let Ok(statement @ Statement::Insert { rows_at, .. }) = statement::read(query)
+    {
+        let rows = inline_rows(&query.as_bytes()[rows_at..]);
+        return Ok((query.clone(), statement, rows));
     }
     let mut head = request.query.clone().map(String::into_bytes).unwrap_or_default();
     if !head.is_empty() {

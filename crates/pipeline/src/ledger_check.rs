@@ -131,7 +131,9 @@ async fn check_chain(
         }
         for batch in &page {
             if batch.from != expected {
-                found.differences.push(format!("the chain has a gap: offset {expected} is followed by {}", batch.from));
+                found
+                    .differences
+                    .push(format!("the chain has a gap: offset {expected} is followed by {}", batch.from));
             }
             let end = events.partition_point(|event| event.position.offset < batch.to);
             let (inside, rest) = events.split_at(end);
@@ -140,18 +142,27 @@ async fn check_chain(
             if batch.to <= row.folded_to {
                 let deltas = decode_deltas(&batch.deltas)
                     .map_err(|error| StoreError::corrupt("read a batch's deltas", error))?;
-                merge_deltas(&mut usage, deltas).map_err(|error| StoreError::corrupt("add up deltas", error))?;
+                merge_deltas(&mut usage, deltas)
+                    .map_err(|error| StoreError::corrupt("add up deltas", error))?;
             }
             expected = batch.to;
         }
     }
     if expected != row.next_offset {
-        found.differences.push(format!("the chain ends at offset {expected}, but {} is next", row.next_offset));
+        found
+            .differences
+            .push(format!("the chain ends at offset {expected}, but {} is next", row.next_offset));
     }
     Ok(usage)
 }
 
-fn check_batch(key: &HashKey, row: &PartitionRow, batch: &BatchRow, events: &[RawEvent], found: &mut PartitionCheck) {
+fn check_batch(
+    key: &HashKey,
+    row: &PartitionRow,
+    batch: &BatchRow,
+    events: &[RawEvent],
+    found: &mut PartitionCheck,
+) {
     let place = format!("batch [{}, {})", batch.from, batch.to);
     found.batches += 1;
     add(&mut found.counts, &batch.counts);
@@ -160,7 +171,9 @@ fn check_batch(key: &HashKey, row: &PartitionRow, batch: &BatchRow, events: &[Ra
         Ok(exceptions) => {
             let listed = tally(&exceptions, batch.counts.accepted);
             if listed != batch.counts {
-                found.differences.push(format!("{place}: counts {:?}, but its exceptions say {listed:?}", batch.counts));
+                found
+                    .differences
+                    .push(format!("{place}: counts {:?}, but its exceptions say {listed:?}", batch.counts));
             }
         }
     }
@@ -176,9 +189,13 @@ fn check_batch(key: &HashKey, row: &PartitionRow, batch: &BatchRow, events: &[Ra
     }
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
     if count != batch.counts.accepted {
-        found.differences.push(format!("{place}: {} events accepted, ClickHouse has {count}", batch.counts.accepted));
+        found
+            .differences
+            .push(format!("{place}: {} events accepted, ClickHouse has {count}", batch.counts.accepted));
     } else if sum != batch.content_sum {
-        found.differences.push(format!("{place}: content sum {}, ClickHouse's events have {sum}", batch.content_sum));
+        found
+            .differences
+            .push(format!("{place}: content sum {}, ClickHouse's events have {sum}", batch.content_sum));
     }
 }
 
@@ -213,7 +230,12 @@ async fn read_usage(pool: &Pool, row: &PartitionRow) -> Result<Usage, StoreError
     Ok(rows.into_iter().map(|usage| (usage.key, (usage.quantity.to_string(), usage.event_count))).collect())
 }
 
-fn compare(source: &str, counted: &BTreeMap<UsageKey, Aggregate>, stored: &Usage, found: &mut PartitionCheck) {
+fn compare(
+    source: &str,
+    counted: &BTreeMap<UsageKey, Aggregate>,
+    stored: &Usage,
+    found: &mut PartitionCheck,
+) {
     let keys: BTreeSet<&UsageKey> = counted.keys().chain(stored.keys()).collect();
     for key in keys {
         let again = counted.get(key).map(|usage| (usage.quantity().to_string(), usage.count()));
@@ -237,7 +259,12 @@ fn shown(usage: Option<&(String, u64)>) -> String {
 }
 
 /// Counts events again, by offset, with the same bound on series.
-fn count_again(key: &HashKey, catalogue: &Catalogue, events: &[RawEvent], below: i64) -> BTreeMap<UsageKey, Aggregate> {
+fn count_again(
+    key: &HashKey,
+    catalogue: &Catalogue,
+    events: &[RawEvent],
+    below: i64,
+) -> BTreeMap<UsageKey, Aggregate> {
     let mut usage: BTreeMap<UsageKey, Aggregate> = BTreeMap::new();
     let mut series: HashMap<(TenantId, MeterKey), BTreeSet<String>> = HashMap::new();
     let bound = usize::try_from(SERIES_MAX).unwrap_or(usize::MAX);

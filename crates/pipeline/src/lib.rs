@@ -2,17 +2,17 @@
 //! batch says, commits, folds, projects, delivers, bills and proves. It decides nothing
 //! about usage or money, and knows nothing of HTTP's routes.
 
-pub mod ledger_check;
-pub mod billing;
-pub mod outbox;
 pub mod aggregator;
+pub mod billing;
+mod counting;
 pub mod error;
 pub mod fold;
+pub mod ledger_check;
 pub mod metrics;
+pub mod outbox;
+mod projection;
 pub mod settings;
 pub mod status;
-mod counting;
-mod projection;
 
 pub use aggregator::{Aggregator, run_aggregator};
 pub use error::PipelineError;

@@ -51,7 +51,10 @@ pub struct OutboxMetrics {
 impl OutboxMetrics {
     /// Registers the counters.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let pending = IntGaugeVec::new(Opts::new("weir_outbox_pending", "Messages that wait for delivery."), &["kind"])?;
+        let pending = IntGaugeVec::new(
+            Opts::new("weir_outbox_pending", "Messages that wait for delivery."),
+            &["kind"],
+        )?;
         let delivered = IntCounterVec::new(
             Opts::new("weir_outbox_delivered_total", "Attempts at delivery, by how they ended."),
             &["kind", "result"],
@@ -150,9 +153,10 @@ impl Delivery {
                 (&self.kafka.usage_topic, vec![control])
             }
             OutboxKind::InvoiceTopic => (&self.kafka.invoices_topic, Vec::new()),
-            OutboxKind::AlertTopic | OutboxKind::Webhook => {
-                (&self.kafka.alerts_topic, vec![("webhook-id".to_owned(), due.message.id.clone().into_bytes())])
-            }
+            OutboxKind::AlertTopic | OutboxKind::Webhook => (
+                &self.kafka.alerts_topic,
+                vec![("webhook-id".to_owned(), due.message.id.clone().into_bytes())],
+            ),
         };
         OutgoingRecord {
             topic: topic.clone(),
@@ -176,7 +180,8 @@ impl Delivery {
             Err(Unsendable::Now(why)) => return self.later(due, None, why),
         };
         let status = sent.status();
-        let after = sent.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
+        let after =
+            sent.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
         match status.as_u16() {
             200..=299 => Attempt::Delivered,
             410 => Attempt::EndpointGone("the receiver answered 410 Gone".to_owned()),
@@ -184,11 +189,18 @@ impl Delivery {
         }
     }
 
-    async fn send_signed(&self, url: &str, secret: &str, id: &str, body: &[u8]) -> Result<reqwest::Response, Unsendable> {
+    async fn send_signed(
+        &self,
+        url: &str,
+        secret: &str,
+        id: &str,
+        body: &[u8],
+    ) -> Result<reqwest::Response, Unsendable> {
         let never = |error: &dyn std::fmt::Display| Unsendable::Never(error.to_string());
         let now = chrono::Utc::now().timestamp();
-        let signature =
-            Webhook::new(secret).and_then(|webhook| webhook.sign(id, now, body)).map_err(|error| never(&error))?;
+        let signature = Webhook::new(secret)
+            .and_then(|webhook| webhook.sign(id, now, body))
+            .map_err(|error| never(&error))?;
         let url: reqwest::Url = url.parse().map_err(|error| never(&error))?;
         let client = self.client_for(&url).await?;
         let request = client
@@ -208,9 +220,12 @@ impl Delivery {
         let port = url.port_or_known_default().unwrap_or(443);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = tokio::net::lookup_host((bare, port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|error| Unsendable::Now(format!("{host}: {error}")))?.collect();
+        let addresses: Vec<SocketAddr> =
+            found.map_err(|error| Unsendable::Now(format!("{host}: {error}")))?.collect();
         if !self.allow_private && addresses.iter().any(|address| is_private(address.ip())) {
-            return Err(Unsendable::Never(format!("{host} is a private address; set allow_private_webhooks to allow it")));
+            return Err(Unsendable::Never(format!(
+                "{host} is a private address; set allow_private_webhooks to allow it"
+            )));
         }
         reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -242,7 +257,8 @@ enum Unsendable {
 
 /// The bytes of a message: events in their own order of members, anything else as it is.
 fn body_bytes(body: &Value) -> Vec<u8> {
-    serde_json::from_value::<WebhookEvent>(body.clone()).map_or_else(|_| body.to_string().into_bytes(), |event| event.to_bytes())
+    serde_json::from_value::<WebhookEvent>(body.clone())
+        .map_or_else(|_| body.to_string().into_bytes(), |event| event.to_bytes())
 }
 
 fn is_private(ip: IpAddr) -> bool {
@@ -250,11 +266,24 @@ fn is_private(ip: IpAddr) -> bool {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             let shared = a == 100 && (64..128).contains(&b);
-            v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast() || shared || a == 0
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || shared
+                || a == 0
         }
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => is_private(IpAddr::V4(v4)),
-            None => v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() || v6.is_unicast_link_local(),
+            None => {
+                v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_multicast()
+                    || v6.is_unique_local()
+                    || v6.is_unicast_link_local()
+            }
         },
     }
 }

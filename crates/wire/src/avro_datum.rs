@@ -43,7 +43,9 @@ impl<'de> Visitor<'de> for EventVisitor {
                 FieldName::Subject => datum.subject = fields.next_value::<Scalar>()?.into_text()?,
                 FieldName::Time => datum.time = fields.next_value::<Scalar>()?.into_long()?,
                 FieldName::Data => datum.data = fields.next_value::<DataMap>()?.0,
-                FieldName::Other => drop(fields.next_value::<Skipped>()?),
+                FieldName::Other => {
+                    fields.next_value::<Skipped>()?;
+                }
             }
         }
         Ok(datum)

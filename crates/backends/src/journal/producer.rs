@@ -99,7 +99,9 @@ impl Producer {
     /// Whether Kafka answers within two seconds.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let producer = self.inner.clone();
-        let asked = tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, Duration::from_secs(2)).map(|_| ()));
+        let asked = tokio::task::spawn_blocking(move || {
+            producer.client().fetch_metadata(None, Duration::from_secs(2)).map(|_| ())
+        });
         match asked.await {
             Ok(answer) => answer.map_err(|error| StoreError::kafka("reach Kafka", &error)),
             Err(error) => Err(StoreError::corrupt("reach Kafka", error)),

@@ -39,7 +39,12 @@ impl Heartbeat {
     pub fn record(&self, topic: &str) -> OutgoingRecord {
         let value = serde_json::to_vec(self).unwrap_or_default();
         let key = format!("~{}", self.position.partition).into_bytes();
-        OutgoingRecord { topic: topic.to_owned(), key: Some(key), value: Some(value), ..OutgoingRecord::default() }
+        OutgoingRecord {
+            topic: topic.to_owned(),
+            key: Some(key),
+            value: Some(value),
+            ..OutgoingRecord::default()
+        }
     }
 }
 
@@ -86,7 +91,9 @@ impl QuotaBoard {
     fn beat(&self, heartbeat: Heartbeat) {
         let mut heartbeats = self.heartbeats.write().unwrap_or_else(PoisonError::into_inner);
         let held = heartbeats.entry(heartbeat.position.partition).or_insert(heartbeat);
-        if (heartbeat.position.generation, heartbeat.position.offset) >= (held.position.generation, held.position.offset) {
+        if (heartbeat.position.generation, heartbeat.position.offset)
+            >= (held.position.generation, held.position.offset)
+        {
             *held = heartbeat;
         }
     }

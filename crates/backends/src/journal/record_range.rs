@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use weir_core::Partition;
@@ -86,13 +87,9 @@ fn read(
                 message.offset() + 1 >= to
             }
             Some(Err(KafkaError::PartitionEOF(_))) => true,
-            Some(Err(KafkaError::MessageConsumption(code)))
-                if matches!(
-                    code,
-                    rdkafka::types::RDKafkaErrorCode::AutoOffsetReset
-                        | rdkafka::types::RDKafkaErrorCode::OffsetOutOfRange
-                ) =>
-            {
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ))) => {
                 let reason = format!("partition {partition} no longer holds offset {from}");
                 return Err(StoreError::corrupt(ATTEMPT, reason));
             }

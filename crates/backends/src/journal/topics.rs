@@ -38,7 +38,8 @@ pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
         compacted(config.invoices_topic.as_str()),
     ];
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-    let made = admin.create_topics(&topics, &options).await.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let made =
+        admin.create_topics(&topics, &options).await.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -51,7 +52,10 @@ pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
 }
 
 /// Settings of the usage topic that would break a promise are refused in words.
-async fn check_usage_topic(admin: &AdminClient<DefaultClientContext>, config: &KafkaConfig) -> Result<(), StoreError> {
+async fn check_usage_topic(
+    admin: &AdminClient<DefaultClientContext>,
+    config: &KafkaConfig,
+) -> Result<(), StoreError> {
     const ATTEMPT: &str = "check the usage topic's settings";
     let topic = config.usage_topic.as_str();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
@@ -61,8 +65,8 @@ async fn check_usage_topic(admin: &AdminClient<DefaultClientContext>, config: &K
         .map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     let required = [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "delete")];
     for resource in described {
-        let resource =
-            resource.map_err(|code| StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") })?;
+        let resource = resource
+            .map_err(|code| StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") })?;
         for (name, wanted) in required {
             let found = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
             if found.is_empty() {
@@ -71,7 +75,9 @@ async fn check_usage_topic(admin: &AdminClient<DefaultClientContext>, config: &K
                 return Err(StoreError::Transient { attempt: ATTEMPT, reason });
             }
             if found != wanted {
-                let reason = format!("topic {topic} has {name}={found}, but counting needs {name}={wanted}; alter the topic's configuration");
+                let reason = format!(
+                    "topic {topic} has {name}={found}, but counting needs {name}={wanted}; alter the topic's configuration"
+                );
                 return Err(StoreError::corrupt(ATTEMPT, reason));
             }
         }

@@ -52,7 +52,8 @@ pub async fn record(
 
 /// The newest entries of a tenant.
 pub async fn of_tenant(pool: &Pool, tenant: &str, limit: i64) -> Result<Vec<AuditEntry>, StoreError> {
-    let rows: Vec<(DateTime<Utc>, String, String, Option<String>, Value)> = sqlx::query_as(OF_TENANT)
+    type Row = (DateTime<Utc>, String, String, Option<String>, Value);
+    let rows: Vec<Row> = sqlx::query_as(OF_TENANT)
         .bind(tenant)
         .bind(limit)
         .fetch_all(pool)

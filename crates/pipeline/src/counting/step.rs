@@ -32,7 +32,7 @@ const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
 /// What became of a batch.
 pub(crate) enum Stepped {
     /// Committed: counting goes on.
-    Committed(Owned),
+    Committed(Box<Owned>),
     /// Not committed; the shard must be built again.
     Rebuild,
     /// Another process has the partition.
@@ -76,7 +76,7 @@ pub(crate) async fn step(
     }
     shared.metrics.committed(&outcome);
     hand_over(shared, &shard, batch, &outcome);
-    Ok(Stepped::Committed(Owned { partition, token, shard }))
+    Ok(Stepped::Committed(Box::new(Owned { partition, token, shard })))
 }
 
 /// Decodes and applies, on a thread for work that takes the processor.

@@ -117,7 +117,7 @@ async fn take_and_count(
             return Ok(End::Cancelled);
         }
         owned = match step(shared, owned, records, cancelled).await? {
-            Stepped::Committed(owned) => owned,
+            Stepped::Committed(owned) => *owned,
             Stepped::Rebuild => return Ok(End::Rebuild),
             Stepped::Lost => return Ok(End::Lost),
             Stepped::Cancelled => return Ok(End::Cancelled),
