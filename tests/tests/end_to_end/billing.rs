@@ -21,7 +21,8 @@ pub(crate) async fn a_closed_period_is_billed_once_and_proved(house: &mut House)
         .map(|id| Event::now(TENANT, "test.call", &id.to_string(), &[("route", "/")]).at(inside))
         .collect();
     events.push(Event::now(TENANT, "test.bytes", "bytes", &[("bytes", "150")]).at(inside));
-    post_batch(house, &events).await?;
+    let status = post_batch(house, &events).await?;
+    ensure!(status == 204, "the events were answered with {status}");
     house.expect_usage(TENANT, "bytes", "150", 1).await?;
     house.expect_usage(TENANT, "calls", "3", 3).await?;
 
@@ -35,7 +36,8 @@ pub(crate) async fn a_closed_period_is_billed_once_and_proved(house: &mut House)
     println!("  {}", verified.lines().last().unwrap_or_default());
 
     let late = Event::now(TENANT, "test.call", "late", &[("route", "/")]).at(inside);
-    post_batch(house, &[late]).await?;
+    let status = post_batch(house, &[late]).await?;
+    ensure!(status == 204, "the late event was answered with {status}");
     house.expect_usage(TENANT, "calls", "4", 4).await?;
     wait_for_invoices(house, 2).await?;
     ensure!(total(house, 1).await? == "0.01", "the correction's total is {}", total(house, 1).await?);

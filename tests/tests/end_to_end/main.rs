@@ -1,6 +1,7 @@
 //! The whole house from outside: one stack, one `weir`, and scenarios in order, each with tenants
 //! of its own. They share a house because starting one takes longer than most of them. A scenario
-//! that fails does not stop the others; all failures are told at the end.
+//! that fails does not stop the others; all failures are told at the end. `WEIR_SCENARIO=quotas`
+//! runs those whose name holds the word.
 
 mod billing;
 mod clients;
@@ -17,7 +18,9 @@ use weir_tests::house::House;
 /// Runs one scenario and keeps what went wrong.
 macro_rules! scenarios {
     ($house:ident, $failed:ident, $($scenario:path),+ $(,)?) => {
+        let only = std::env::var("WEIR_SCENARIO").unwrap_or_default();
         $(
+            if stringify!($scenario).contains(&only) {
             let begin = Instant::now();
             let result = $scenario(&mut $house).await;
             let seconds = begin.elapsed().as_secs_f32();
@@ -27,6 +30,7 @@ macro_rules! scenarios {
                     println!("{:<48} FAILED in {seconds:5.1} s\n{error:#}", stringify!($scenario));
                     $failed.push(stringify!($scenario));
                 }
+            }
             }
         )+
     };
