@@ -85,8 +85,9 @@ impl Traffic {
     }
 
     async fn some(&self, house: &House) -> Result<()> {
-        let call = Event::now(&self.tenant, "test.call", "always the same", &[("route", "/")]);
-        post_batch(house, &[call.clone()]).await?;
+        let id = Utc::now().timestamp_micros().to_string();
+        let call = Event::now(&self.tenant, "test.call", &id, &[("route", "/")]);
+        post_batch(house, std::slice::from_ref(&call)).await?;
         self.other.event(&call).await?;
         self.murmur2.bytes(&self.tenant, b"not an event", &[]).await?;
         // Answered with or without a limit; either way it is an answer.
