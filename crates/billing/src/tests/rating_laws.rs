@@ -20,7 +20,7 @@ fn quantities() -> impl Strategy<Value = Quantity> {
 fn tiers() -> impl Strategy<Value = Vec<Tier>> {
     let bounds = proptest::collection::btree_set(1_i128..100_000_000_000, 0..6);
     (bounds, proptest::collection::vec((amounts(), amounts()), 7)).prop_map(|(bounds, amounts)| {
-        let ends = bounds.into_iter().map(|nanos| Quantity::from_nanos(nanos)).chain([None]);
+        let ends = bounds.into_iter().map(Quantity::from_nanos).chain([None]);
         let tier = |(up_to, (unit_amount, flat_amount))| Tier { up_to, unit_amount, flat_amount };
         ends.zip(amounts).map(tier).collect()
     })

@@ -42,7 +42,7 @@ fn row(number: u64) -> Everything {
         dimensions: vec![("region".to_owned(), "eu\n\n\0".to_owned())],
         list: vec![1, 10, 13, 0],
         word: "\n\n".to_owned(),
-        maybe: if number % 2 == 0 { None } else { Some(-1) },
+        maybe: if number.is_multiple_of(2) { None } else { Some(-1) },
     }
 }
 

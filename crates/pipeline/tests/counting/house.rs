@@ -187,13 +187,13 @@ impl House {
             ..OutgoingRecord::default()
         };
         let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-        if nth % 3 == 0 {
+        if nth.is_multiple_of(3) {
             record.value = Some(cloudevents::encode_structured(event));
             record.headers = vec![header("content-type", cloudevents::CONTENT_TYPE)];
         } else {
             record.value = Some(avro::encode_event(event));
         }
-        if nth % 7 == 0 {
+        if nth.is_multiple_of(7) {
             let home = partition_of(event.tenant.as_bytes(), PARTITIONS);
             record.partition = Some((home + 1) % PARTITIONS);
         }

@@ -173,7 +173,7 @@ fn an_exception_takes_about_a_byte_and_a_half() {
     let mut state = 7_u64;
     let mut exceptions = Vec::new();
     for offset in 0..1_000_000 {
-        if random(&mut state) % 100 == 0 {
+        if random(&mut state).is_multiple_of(100) {
             exceptions.push(Exception { offset, verdict: Verdict::Duplicate });
         }
     }
