@@ -187,7 +187,7 @@ pub(crate) async fn totals(scene: &Scene, tally: &Tally, differences: &mut Diffe
         ]);
     }
     print::title("The independent count beside Weir's");
-    let header = ["tenant", "meter", ">Weir", ">events", ">independent", ">events", "Postgres", "ClickHouse"];
+    let header = ["tenant", "meter", ">Weir", ">events", ">independent", ">events", "ledger", "rollups"];
     print::table(&header, rows);
     Ok(())
 }

@@ -57,7 +57,7 @@ pub(crate) async fn quota(scene: &mut Scene, limit: &str, tally: &Tally) -> Resu
     ids.dedup();
     ensure!(ids.len() == messages.len(), "{} webhooks came under {} ids", messages.len(), ids.len());
     print::say(&format!(
-        "{} webhooks came so far, each under an id of its own: the thresholds, and ids that came again with other \
+        "{} webhooks came so far, each under an id of its own: the thresholds, and ids that came again with\nother \
          facts at {}.",
         messages.len(),
         tally.conflicting.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
@@ -71,7 +71,6 @@ pub(crate) async fn invoices(scene: &mut Scene) -> Result<()> {
     let run = scene.weir.run(&["bill", "run"]).await?;
     scene.watch.lap("weir bill run");
     print::title("Invoices (weir bill run)");
-    print::indented(&run.stdout);
     let documents = scene.ledger.documents().await?;
     ensure!(
         documents.len() == PROFILES.len(),
@@ -82,6 +81,7 @@ pub(crate) async fn invoices(scene: &mut Scene) -> Result<()> {
         run.stderr
     );
     print_documents(&documents)?;
+    print::say(run.stdout.trim_end().lines().last().unwrap_or_default());
     let shown = documents.iter().find(|document| document.tenant == SHOWN).context("no invoice to show")?;
     print::title(&format!("One invoice in full (weir invoice show {})", shown.number));
     print::indented(&scene.weir.run(&["invoice", "show", &shown.number]).await?.stdout);
@@ -118,7 +118,7 @@ pub(crate) async fn correction(scene: &mut Scene) -> Result<()> {
     print::title("A late event after finalization, and its correction");
     let Cargo::Event(event) = &cargo[0] else { return Ok(()) };
     print::say("The event, inside the 35 days but in the period that is billed:");
-    print::indented(&event.to_json().to_string());
+    print::indented(&serde_json::to_string_pretty(&event.to_json())?);
     ensure!(
         documents.len() == before + 1,
         "the late event made {} documents instead of one:\n{}{}",
