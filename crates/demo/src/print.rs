@@ -26,11 +26,30 @@ pub fn say(text: &str) {
     println!("{text}");
 }
 
-/// Prints a text of several lines, moved to the right.
+/// Prints a text of several lines, moved to the right. Sentences that are too long are broken;
+/// rows of tables are not.
 pub fn indented(text: &str) {
     for line in text.trim_end().lines() {
-        println!("  {line}");
+        for part in broken(line) {
+            println!("  {part}");
+        }
     }
+}
+
+/// A line in parts that fit, the later ones moved to the right.
+fn broken(line: &str) -> Vec<String> {
+    let width = usize::from(COLUMNS_MAX) - 2;
+    let mut parts = Vec::new();
+    let mut rest = line.to_owned();
+    while rest.chars().count() > width && !line.starts_with('|') {
+        let fits = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let Some(at) = rest[..fits].rfind(' ').filter(|at| *at > width / 2) else { break };
+        let later = format!("    {}", rest[at..].trim_start());
+        rest.truncate(at);
+        parts.push(std::mem::replace(&mut rest, later));
+    }
+    parts.push(rest);
+    parts
 }
 
 /// Says what is being done now.
@@ -85,5 +104,22 @@ impl Stopwatch {
         let row = |name: &str, took: Duration| vec![name.to_owned(), format!("{:.2} s", took.as_secs_f64())];
         let laps = self.laps.iter().map(|(name, took)| row(name, *took));
         table(&["part", ">time"], laps.chain([row("all", self.begin.elapsed())]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_at_spaces_and_tables_are_not() {
+        let words = "word ".repeat(40);
+        let parts = broken(words.trim_end());
+        assert_eq!(parts.len(), 2);
+        assert!(parts.iter().all(|part| part.chars().count() <= 118 && part.ends_with("word")));
+        assert!(parts[1].starts_with("    word"));
+        let row = format!("| {words}");
+        assert_eq!(broken(&row), [row.clone()]);
+        assert_eq!(broken(&"x".repeat(300)), ["x".repeat(300)]);
     }
 }

@@ -65,16 +65,17 @@ Metrics      http://{admin}/metrics (Prometheus)
 Kafka        {kafka}, topic {topic}
 Postgres     {postgres}
 ClickHouse   {clickhouse} (user grafana may only read)
-API key      {key}
 Log          {log}
 
+The platform's API key, which the lines below use:
+  export WEIR_KEY={key}
 Send an event:
-  curl -i http://{api}/api/v1/events -H 'authorization: Bearer {key}' \\
+  curl -i http://{api}/api/v1/events -H \"authorization: Bearer $WEIR_KEY\" \\
     -H 'content-type: application/cloudevents+json' -d '{{\"specversion\": \"1.0\", \"id\": \"1\",
       \"source\": \"//me\", \"type\": \"api.requests\", \"subject\": \"{tenant}\", \"data\": {{\"calls\": \"1\"}}}}'
 Look at usage and quota:
-  curl http://{api}/api/v1/platform/tenants/{tenant}/usage -H 'authorization: Bearer {key}'
-  curl http://{api}/api/v1/quota/{tenant}/api_calls -H 'authorization: Bearer {key}'
+  curl http://{api}/api/v1/platform/tenants/{tenant}/usage -H \"authorization: Bearer $WEIR_KEY\"
+  curl http://{api}/api/v1/quota/{tenant}/api_calls -H \"authorization: Bearer $WEIR_KEY\"
 
 Stop it:       make down   (data stays; make up goes on from there)
 Begin anew:    make down && rm -r {folder}
