@@ -228,3 +228,41 @@ pub(crate) async fn billed(scene: &Scene, tally: &Tally, differences: &mut Diffe
     }
     Ok(lines_compared)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_difference_fails_and_is_told() {
+        let mut differences = Differences::default();
+        assert_eq!(differences.compare("records read", "10", "10"), "=");
+        assert!(differences.check().is_ok());
+        let usage = Usage { nanos: 1_500_000_000, events: 2, ..Usage::default() };
+        let weir = BTreeMap::from([("storage".to_owned(), (1_500_000_000, 3))]);
+        let own = BTreeMap::from([("storage".to_owned(), &usage), ("compute".to_owned(), &usage)]);
+        compare_totals("acme", &weir, &own, &mut differences);
+        let told = differences.check().unwrap_err().to_string();
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[1],
+            "compute of acme: Weir has 0 from 0 events, the independent count 1.5 from 2 events"
+        );
+        assert_eq!(
+            lines[2],
+            "storage of acme: Weir has 1.5 from 3 events, the independent count 1.5 from 2 events"
+        );
+    }
+
+    #[test]
+    fn counts_are_compared_end_by_end() {
+        let mut differences = Differences::default();
+        let counts = Counts { read: 5, accepted: 3, duplicate: 1, rejected: 0, forwarded: 0, control: 1 };
+        let mut tally = Tally { accepted: 3, duplicate: 1, ..Tally::default() };
+        compare_counts(&counts, &tally, &mut differences);
+        assert!(differences.check().is_ok());
+        tally.rejected.insert("too_late".to_owned(), 1);
+        compare_reasons(&BTreeMap::new(), &tally, &mut differences);
+        assert!(differences.check().unwrap_err().to_string().contains("reason too_late"));
+    }
+}

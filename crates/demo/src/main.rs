@@ -84,6 +84,9 @@ async fn run(seed: u64) -> Result<()> {
         stack.stop().map_err(anyhow::Error::from).and(weir)
     })
     .await?;
+    if let Some(left) = place.left_behind() {
+        print::say(&format!("\nYour servers still hold what this run wrote: {left}."));
+    }
     told.and(stopped)
 }
 

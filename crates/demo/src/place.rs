@@ -128,6 +128,16 @@ impl Place {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
+    /// What a run leaves on servers of the user's own, in words; `None` when there are none.
+    pub fn left_behind(&self) -> Option<String> {
+        let topics = is_foreign(Kind::Kafka).then(|| format!("topics weir.demo-{}.*", self.run));
+        let schema = self.schema().map(|schema| format!("schema {schema}"));
+        let database =
+            is_foreign(Kind::ClickHouse).then(|| format!("ClickHouse database {}", self.database()));
+        let left: Vec<String> = [topics, schema, database].into_iter().flatten().collect();
+        (!left.is_empty()).then(|| left.join(", "))
+    }
+
     fn topic(&self, name: &str) -> String {
         match is_foreign(Kind::Kafka) {
             true => format!("weir.demo-{}.{name}", self.run),
