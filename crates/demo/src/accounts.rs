@@ -238,7 +238,8 @@ mod tests {
         let mut differences = Differences::default();
         assert_eq!(differences.compare("records read", "10", "10"), "=");
         assert!(differences.check().is_ok());
-        let usage = Usage { nanos: 1_500_000_000, events: 2, ..Usage::default() };
+        let mut usage = Usage::default();
+        (usage.nanos, usage.events) = (1_500_000_000, 2);
         let weir = BTreeMap::from([("storage".to_owned(), (1_500_000_000, 3))]);
         let own = BTreeMap::from([("storage".to_owned(), &usage), ("compute".to_owned(), &usage)]);
         compare_totals("acme", &weir, &own, &mut differences);
@@ -258,7 +259,8 @@ mod tests {
     fn counts_are_compared_end_by_end() {
         let mut differences = Differences::default();
         let counts = Counts { read: 5, accepted: 3, duplicate: 1, rejected: 0, forwarded: 0, control: 1 };
-        let mut tally = Tally { accepted: 3, duplicate: 1, ..Tally::default() };
+        let mut tally = Tally::default();
+        (tally.accepted, tally.duplicate) = (3, 1);
         compare_counts(&counts, &tally, &mut differences);
         assert!(differences.check().is_ok());
         tally.rejected.insert("too_late".to_owned(), 1);
