@@ -3,10 +3,10 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools setup build demo up down test lint lint-deploy fmt
+.PHONY: help tools setup build demo up down test lint lint-deploy bench-backlog fmt
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools:
 	@sh deploy/local/install-tools.sh
@@ -29,6 +29,9 @@ down: ## Stop what `make up` started; data stays
 
 test: setup build ## Run all tests against real servers
 	cargo test --workspace
+
+bench-backlog: setup build ## A million events from Kafka to counted and projected (release build)
+	WEIR_BACKLOG_EVENTS=1000000 cargo test --release -p weir-pipeline --test counting a_backlog -- --nocapture
 
 lint: tools ## Check the format and run clippy
 	cargo fmt --all --check

@@ -303,8 +303,8 @@ BEGIN
             RAISE EXCEPTION 'invoice % is finalized; correct it with a new document', OLD.invoice;
         END IF;
     ELSIF OLD.status <> 'draft' AND (TG_OP = 'DELETE' OR
-          (OLD.document, OLD.hash, OLD.number, OLD.total, OLD.cut_offset) IS DISTINCT FROM
-          (NEW.document, NEW.hash, NEW.number, NEW.total, NEW.cut_offset)) THEN
+          -- everything but the payment status
+          (to_jsonb(OLD) - 'status') IS DISTINCT FROM (to_jsonb(NEW) - 'status')) THEN
         RAISE EXCEPTION 'invoice % is finalized; correct it with a new document', OLD.id;
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;

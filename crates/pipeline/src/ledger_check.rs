@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_backends::StoreError;
-use weir_backends::books::{RawEvent, RawEvents};
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::ledger_audit::{self, BatchRow, PartitionRow};
 use weir_backends::postgres::Pool;
-use weir_core::{ContentSum, HashKey, TenantId};
+use weir_backends::projection::Projection;
+use weir_core::{ContentSum, HashKey, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
 use weir_metering::catalogue::Catalogue;
+use weir_metering::event::UsageEvent;
 use weir_metering::identity::content_hash;
 use weir_metering::measure::{NO_DIMENSIONS, OTHER_DIMENSIONS};
 use weir_metering::meter::MeterKey;
@@ -102,14 +103,24 @@ async fn check_partition(
     Ok(found)
 }
 
+/// An accepted event, where it stands, and when it is taken to have happened.
+struct RawEvent {
+    offset: i64,
+    event: UsageEvent,
+    time: Timestamp,
+}
+
 /// Accepted events of a partition by offset.
 async fn read_events(clickhouse: &ClickHouseConfig, row: &PartitionRow) -> Result<Vec<RawEvent>, StoreError> {
-    let mut stream = RawEvents::open(clickhouse, row.generation, row.partition, row.next_offset)?;
+    let place = (row.partition, row.generation);
+    let mut stream =
+        Projection::new(clickhouse).read_events(None, place, row.first_offset, row.next_offset)?;
     let mut events = Vec::new();
-    while let Some(event) = stream.next().await? {
-        events.push(event);
+    while let Some(stored) = stream.next().await? {
+        let offset = stored.offset;
+        let (event, time) = stored.into_event();
+        events.push(RawEvent { offset, event, time });
     }
-    events.sort_by_key(|event| event.position.offset);
     Ok(events)
 }
 
@@ -135,7 +146,7 @@ async fn check_chain(
                     .differences
                     .push(format!("the chain has a gap: offset {expected} is followed by {}", batch.from));
             }
-            let end = events.partition_point(|event| event.position.offset < batch.to);
+            let end = events.partition_point(|event| event.offset < batch.to);
             let (inside, rest) = events.split_at(end);
             check_batch(key, row, batch, inside, found);
             events = rest;
@@ -268,7 +279,7 @@ fn count_again(
     let mut usage: BTreeMap<UsageKey, Aggregate> = BTreeMap::new();
     let mut series: HashMap<(TenantId, MeterKey), BTreeSet<String>> = HashMap::new();
     let bound = usize::try_from(SERIES_MAX).unwrap_or(usize::MAX);
-    for raw in events.iter().take_while(|raw| raw.position.offset < below) {
+    for raw in events.iter().take_while(|raw| raw.offset < below) {
         let Ok(tenant) = TenantId::new(&raw.event.tenant) else { continue };
         let Some(facts) = catalogue.tenant(tenant.as_str()) else { continue };
         let Ok(measurements) = catalogue.measure(&raw.event, raw.time) else { continue };
@@ -287,7 +298,7 @@ fn count_again(
                 hour: facts.alignment.hour_of(raw.time),
                 dimensions,
             };
-            let part = Aggregate::of(&measurement, key, raw.time, raw.position.offset);
+            let part = Aggregate::of(&measurement, key, raw.time, raw.offset);
             match usage.entry(at) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(part);

@@ -3,14 +3,16 @@
 //! about usage or money, and knows nothing of HTTP's routes.
 
 pub mod aggregator;
-pub mod billing;
 mod counting;
-pub mod error;
 pub mod fold;
-pub mod ledger_check;
-pub mod metrics;
-pub mod outbox;
 mod projection;
+
+pub mod billing;
+pub mod ledger_check;
+pub mod outbox;
+
+pub mod error;
+pub mod metrics;
 pub mod settings;
 pub mod status;
 

@@ -80,7 +80,9 @@ pub(crate) struct LedgerConfig {
 pub(crate) struct LogConfig {
     /// `human` or `json`.
     pub format: LogFormat,
-    /// A filter such as `info` or `weir_pipeline=debug,info`.
+    /// A filter such as `info` or `weir_pipeline=debug,info`. The Kafka driver's own lines are
+    /// off: it repeats itself while a broker is away, which Weir says once; `librdkafka=info`
+    /// turns them on when a connection cannot be made and one wants to know why.
     pub filter: String,
 }
 
@@ -131,7 +133,7 @@ impl Default for AdminConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "info,sqlx=warn,rdkafka=warn".into() }
+        Self { format: LogFormat::Human, filter: "info,sqlx=warn,rdkafka=off,librdkafka=off".into() }
     }
 }
 

@@ -10,7 +10,6 @@ mod due;
 mod evidence;
 mod finalizing;
 mod numbers;
-mod raw_events;
 mod usage;
 
 pub use documents::{
@@ -24,7 +23,6 @@ pub use due::{
 pub use evidence::{BatchRow, Evidence, SubscriptionFacts, UsageRow};
 pub use finalizing::{Finalized, Finalizing};
 pub use numbers::{LastNumber, counters, last_numbers_in_topic};
-pub use raw_events::{RawEvent, RawEvents};
 pub use usage::{MeterTotals, PeriodUsage, usage_of_period};
 
 use crate::StoreError;

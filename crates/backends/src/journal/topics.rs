@@ -15,9 +15,26 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Forty days: longer than the window of event ids, so that ids can be read again.
 const RETENTION_MS: &str = "3456000000";
 
+/// How long a broker may take to answer, and a new topic to be known everywhere.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Makes the topics that are missing, with the settings that counting relies on, and
-/// refuses a usage topic that has others.
+/// refuses a usage topic that has others. Waits up to 20 s for a broker that is just
+/// starting and for topics that were made a moment ago.
 pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
+    let began = std::time::Instant::now();
+    loop {
+        match ensure_now(config).await {
+            Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+                tracing::debug!(%error, "the topics are not ready yet");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn ensure_now(config: &KafkaConfig) -> Result<(), StoreError> {
     const ATTEMPT: &str = "make Weir's topics";
     let admin: AdminClient<DefaultClientContext> =
         client_config(config, "admin").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
@@ -48,7 +65,8 @@ pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
             }
         }
     }
-    check_usage_topic(&admin, config).await
+    check_usage_topic(&admin, config).await?;
+    partitions(config).await.map(|_| ())
 }
 
 /// Settings of the usage topic that would break a promise are refused in words.
@@ -99,6 +117,9 @@ pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
     let count = found.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     match i32::try_from(count) {
         Ok(count) if count > 0 => Ok(count),
-        _ => Err(StoreError::corrupt(ATTEMPT, format!("topic {} does not exist", config.usage_topic))),
+        _ => {
+            let reason = format!("topic {} is not there yet; `weir migrate` makes it", config.usage_topic);
+            Err(StoreError::Transient { attempt: ATTEMPT, reason })
+        }
     }
 }

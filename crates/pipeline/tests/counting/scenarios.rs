@@ -5,9 +5,15 @@ use std::time::Instant;
 use weir_backends::journal::OutgoingRecord;
 use weir_metering::event::UsageEvent;
 
+use crate::cpu;
 use crate::house::{House, count};
 
 const ACCEPTED: &str = "SELECT COALESCE(sum(accepted_count), 0)::bigint FROM batch";
+
+/// Offsets that usage rows or ClickHouse do not hold yet.
+const UNPROJECTED: &str =
+    "SELECT COALESCE(sum(3 * next_offset - folded_to - projected_to - rolled_to), 0)::bigint
+    FROM journal_partition";
 
 fn stack() -> &'static local_stack::Stack {
     local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"))
@@ -171,20 +177,33 @@ async fn without_clickhouse_and_across_restarts_of_the_ledger_counting_goes_on()
     running.stop().await;
 }
 
-/// How fast, for the record; it must only be right.
+/// How fast, for the record; it must only be right. `WEIR_BACKLOG_EVENTS` makes it larger
+/// (`make bench-backlog`).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_of_two_hundred_thousand_events() {
-    const EVENTS: usize = 200_000;
+async fn a_backlog_is_counted() {
+    let asked = std::env::var("WEIR_BACKLOG_EVENTS").ok().map(|text| text.parse::<usize>().unwrap());
+    let count = asked.unwrap_or(200_000);
     let house = House::build(stack(), "backlog").await;
-    let events: Vec<_> = (0..EVENTS).map(|nth| house.event(nth)).collect();
-    house.produce(events.iter().map(|event| house.record(event, 1)).collect()).await;
+    let events: Vec<_> = (0..count).map(|nth| house.event(nth)).collect();
+    for part in events.chunks(100_000) {
+        house.produce(part.iter().map(|event| house.record(event, 1)).collect()).await;
+    }
+    let before = cpu::of_house(stack());
     let started = Instant::now();
     let running = house.start();
-    house.until(ACCEPTED, 200_000, 120).await;
+    house.until(ACCEPTED, i64::try_from(count).unwrap(), 300).await;
     let counted = started.elapsed();
-    check(&house, &events).await;
+    house.until(UNPROJECTED, 0, 300).await;
     let settled = started.elapsed();
-    eprintln!("{EVENTS} events: counted after {counted:?}, folded and projected after {settled:?}");
+    let spent = cpu::of_house(stack())
+        .into_iter()
+        .zip(before)
+        .map(|((name, after), (_, before))| (name, after - before));
+    eprintln!("{count} events: counted after {counted:?}, folded and projected after {settled:?}");
+    for (name, seconds) in spent {
+        eprintln!("  CPU {name}: {seconds:.2} s");
+    }
+    check(&house, &events).await;
     running.stop().await;
 }
 

@@ -66,8 +66,8 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
         "rejected",
         "forwarded",
         "control",
-        "events in ClickHouse",
-        "usage rows",
+        "projected",
+        "usage",
         "result",
     ];
     let mut rows: Vec<Vec<String>> = checks.iter().map(check_row).collect();

@@ -151,6 +151,9 @@ async fn keep_periods(pool: Pool, stop: CancellationToken) -> Result<(), std::co
         if let Err(error) = tenants::extend_periods(&pool, now()).await {
             tracing::warn!(%error, "billing periods could not be written ahead; tried again in an hour");
         }
+        if let Err(error) = tenants::idempotency::purge(&pool, now()).await {
+            tracing::warn!(%error, "old idempotency keys could not be forgotten; tried again in an hour");
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PERIODS_EVERY) => {}
