@@ -119,7 +119,7 @@ mod tests {
         assert!(parts.iter().all(|part| part.chars().count() <= 118 && part.ends_with("word")));
         assert!(parts[1].starts_with("    word"));
         let row = format!("| {words}");
-        assert_eq!(broken(&row), [row.clone()]);
+        assert_eq!(broken(&row), std::slice::from_ref(&row));
         assert_eq!(broken(&"x".repeat(300)), ["x".repeat(300)]);
     }
 }
