@@ -28,6 +28,7 @@ down: ## Stop what `make up` started; data stays
 	cargo run --quiet --bin weir-demo -- down
 
 test: setup build ## Run all tests against real servers
+	@sh deploy/local/install-tools.sh tests
 	cargo test --workspace
 
 bench-backlog: setup build ## A million events from Kafka to counted and projected (release build)

@@ -37,6 +37,13 @@ fi
 need mvn maven 'fetches Kafka and PostgreSQL'
 need npm npm "fetches ClickHouse's library"
 
+# The tests run a Python client besides: `install-tools.sh tests`.
+if [ "${1:-}" = tests ] && ! python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
+    missing="$missing python3 python3-venv"
+    explanation="$explanation  python3 with venv (packages python3, python3-venv): runs the openmeter client in the tests
+"
+fi
+
 if ! command -v cargo >/dev/null 2>&1; then
     echo 'cargo is not installed: install Rust 1.95 or newer with rustup, see https://rustup.rs' >&2
     exit 1
