@@ -173,7 +173,7 @@ pub(crate) async fn totals(scene: &Scene, tally: &Tally, differences: &mut Diffe
         let verdict =
             differences.compare(&format!("{name} in Postgres"), &both((nanos, events)), &both_own(own));
         // Of different values a rollup says how many an hour had, which do not add up.
-        let rolled = if key.1 == "active_users" { (own.0, of(&rollups).1) } else { of(&rollups) };
+        let rolled = if key.1 == "users" { (own.0, of(&rollups).1) } else { of(&rollups) };
         let rolled = differences.compare(&format!("{name} in ClickHouse"), &both(rolled), &both_own(own));
         rows.push(vec![
             key.0,

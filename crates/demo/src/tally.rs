@@ -179,7 +179,7 @@ fn measured(event: &Event) -> Option<(&'static str, Amount)> {
         "network.bytes" => ("bandwidth", Measure::Bandwidth, Digits::Exact),
         "disk.write" => ("storage", Measure::Storage, Digits::Exact),
         "cpu.reading" => ("compute", Measure::Compute, Digits::Round),
-        "user.seen" => return Some(("active_users", Amount::User(event.value("user")?.to_owned()))),
+        "user.seen" => return Some(("users", Amount::User(event.value("user")?.to_owned()))),
         _ => return None,
     };
     let nanos = decimal::parse(event.value(measure.property())?, digits)?;
