@@ -32,7 +32,7 @@ test: setup build ## Run all tests against real servers
 	cargo test --workspace
 
 bench-backlog: setup build ## A million events from Kafka to counted and projected (release build)
-	WEIR_BACKLOG_EVENTS=1000000 cargo test --release -p weir-pipeline --test counting a_backlog -- --nocapture
+	WEIR_BACKLOG_EVENTS=1000000 WEIR_CLICKHOUSE_EMBEDDED=$(CURDIR)/target/debug/clickhouse-embedded cargo test --release -p weir-pipeline --test counting a_backlog -- --nocapture
 
 lint: tools ## Check the format and run clippy
 	cargo fmt --all --check

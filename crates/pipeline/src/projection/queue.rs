@@ -100,13 +100,19 @@ impl ProjectionQueue {
         self.state().rows
     }
 
-    /// Takes rows that follow what was reached, and where that brings their partitions.
+    /// Takes rows that follow what was reached, and where that brings their partitions. Rows of
+    /// a partition that is still to be purged stay: the purge would take them away again.
     pub(crate) fn take(&self) -> (Vec<EventRow>, BTreeMap<Partition, Reached>) {
         let mut state = self.state();
         let mut rows = Vec::new();
         let mut moved = BTreeMap::new();
+        let mut kept = VecDeque::new();
         while rows.len() < INSERT_ROWS_MAX {
             let Some(next) = state.waiting.pop_front() else { break };
+            if state.reached.get(&next.partition).is_some_and(|reached| reached.purge_from.is_some()) {
+                kept.push_back(next);
+                continue;
+            }
             state.rows -= next.rows.len();
             let Some(reached) = state.reached.get_mut(&next.partition) else { continue };
             if reached.generation != next.generation || next.to <= reached.to {
@@ -120,6 +126,8 @@ impl ProjectionQueue {
             rows.extend(next.rows);
             moved.insert(next.partition, *reached);
         }
+        kept.append(&mut state.waiting);
+        state.waiting = kept;
         (rows, moved)
     }
 
@@ -135,5 +143,51 @@ impl ProjectionQueue {
         {
             change(reached);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::{Position, Timestamp};
+    use weir_metering::event::UsageEvent;
+
+    const OWNER: OwnerToken = [7; 16];
+
+    fn committed(partition: Partition, from: i64) -> CommittedRows {
+        let event = UsageEvent {
+            tenant: "acme".into(),
+            source: "gateway".into(),
+            id: from.to_string(),
+            event_type: "request".into(),
+            time: None,
+            data: Vec::new(),
+        };
+        let position = Position { generation: 1, partition, offset: from };
+        let rows = vec![EventRow::of(position, Timestamp::EPOCH, event)];
+        CommittedRows { partition, generation: 1, from, to: from + 1, rows }
+    }
+
+    fn owned(queue: &ProjectionQueue, partition: Partition, purge_from: Option<i64>) {
+        let reached = Reached { generation: 1, owner: OWNER, to: 10, purge_from, behind: false };
+        queue.state().reached.insert(partition, reached);
+    }
+
+    #[test]
+    fn rows_wait_for_the_purge_of_their_partition() {
+        let queue = ProjectionQueue::default();
+        owned(&queue, 0, Some(10));
+        owned(&queue, 1, None);
+        for (partition, offset) in [(0, 10), (1, 10), (0, 11)] {
+            queue.push(committed(partition, offset));
+        }
+        let offsets =
+            |rows: &[EventRow]| rows.iter().map(|row| (row.partition, row.offset)).collect::<Vec<_>>();
+        let (rows, _) = queue.take();
+        assert_eq!((offsets(&rows), queue.rows()), (vec![(1, 10)], 2));
+        queue.change(0, OWNER, |reached| reached.purge_from = None);
+        let (rows, moved) = queue.take();
+        assert_eq!((offsets(&rows), queue.rows()), (vec![(0, 10), (0, 11)], 0));
+        assert_eq!(moved[&0].to, 12);
     }
 }

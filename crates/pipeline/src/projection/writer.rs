@@ -39,7 +39,9 @@ pub(crate) async fn run(shared: Arc<Shared>, projection: Projection) {
         }
         write_waiting(&shared, &projection).await;
         for partition in shared.projection.partitions() {
-            let behind = shared.projection.reached(partition).is_some_and(|reached| reached.behind);
+            let reached = shared.projection.reached(partition);
+            // What is still to be purged is brought up in the next round.
+            let behind = reached.is_some_and(|reached| reached.behind && reached.purge_from.is_none());
             if behind && let Err(error) = catch_up(&shared, &projection, partition).await {
                 trouble(&shared, &error);
             }
