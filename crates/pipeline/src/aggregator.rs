@@ -14,6 +14,7 @@ use weir_backends::postgres::{self, Installation, Pool};
 use weir_backends::projection::Projection;
 use weir_core::Partition;
 
+use crate::clock::Clock;
 use crate::counting::catalogue_cache::CatalogueCache;
 use crate::counting::decoder::Decoder;
 use crate::counting::levels::LevelPublisher;
@@ -42,6 +43,8 @@ pub struct Aggregator {
     pub metrics: Arc<PipelineMetrics>,
     /// Where it says how it goes.
     pub status: Arc<PipelineStatus>,
+    /// What broker time is compared with.
+    pub clock: Clock,
 }
 
 /// Counts until `shutdown`. Dropping the future ends everything at once, as a crash would.
@@ -53,7 +56,7 @@ pub async fn run_aggregator(
     shutdown: CancellationToken,
 ) -> Result<(), PipelineError> {
     let Some(installation) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
-    let Aggregator { kafka, pool, clickhouse, settings, metrics, status } = aggregator;
+    let Aggregator { kafka, pool, clickhouse, settings, metrics, status, clock } = aggregator;
     let (consumer, events) = JournalConsumer::join(&kafka)?;
     let shared = Arc::new(Shared {
         producer: Producer::connect(&kafka)?,
@@ -67,6 +70,7 @@ pub async fn run_aggregator(
         metrics,
         status,
         settings,
+        clock,
         pool,
         kafka,
     });

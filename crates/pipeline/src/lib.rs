@@ -3,6 +3,7 @@
 //! about usage or money, and knows nothing of HTTP's routes.
 
 pub mod aggregator;
+pub mod clock;
 mod counting;
 pub mod fold;
 mod projection;
@@ -17,6 +18,7 @@ pub mod settings;
 pub mod status;
 
 pub use aggregator::{Aggregator, run_aggregator};
+pub use clock::Clock;
 pub use error::PipelineError;
 pub use metrics::PipelineMetrics;
 pub use settings::CountingSettings;

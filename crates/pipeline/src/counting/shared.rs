@@ -9,6 +9,7 @@ use weir_backends::postgres::{Installation, Pool};
 use super::catalogue_cache::CatalogueCache;
 use super::decoder::Decoder;
 use super::levels::LevelPublisher;
+use crate::clock::Clock;
 use crate::metrics::PipelineMetrics;
 use crate::projection::ProjectionQueue;
 use crate::settings::CountingSettings;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) settings: CountingSettings,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) status: Arc<PipelineStatus>,
+    pub(crate) clock: Clock,
     pub(crate) installation: Installation,
     pub(crate) producer: Producer,
     pub(crate) consumer: JournalConsumer,

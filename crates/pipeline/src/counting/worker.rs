@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use weir_backends::journal::{OwnedRecord, PartitionQueue};
 use weir_core::{Partition, Timestamp};
@@ -213,14 +212,14 @@ async fn hold(
 ) -> bool {
     let latest = records.iter().map(|record| record.broker_time_ms).max().unwrap_or_default();
     loop {
-        let now = Utc::now().timestamp_millis();
-        if latest <= now.saturating_add(shared.settings.clock_ahead_max_ms) {
+        let now = shared.clock.now();
+        if Timestamp::clamped(latest) <= now.plus_millis(shared.settings.clock_ahead_max_ms) {
             return true;
         }
         let reason = format!(
             "a record has the broker time {}, far ahead of this machine's clock, which says {}; one of them is wrong",
             Timestamp::clamped(latest),
-            Timestamp::clamped(now)
+            now
         );
         if shared.status.state(partition, PartitionState::Held(reason.clone())) {
             tracing::error!(partition, reason, "the partition is held");

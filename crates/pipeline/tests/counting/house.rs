@@ -15,7 +15,7 @@ use weir_core::Timestamp;
 use weir_core::journal::partition_of;
 use weir_metering::event::UsageEvent;
 use weir_pipeline::{
-    Aggregator, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator,
+    Aggregator, Clock, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator,
 };
 use weir_wire::{avro, cloudevents};
 
@@ -134,6 +134,7 @@ impl House {
             settings: CountingSettings { batch_interval_ms: 50, ..CountingSettings::default() },
             metrics: Arc::new(metrics),
             status: Arc::clone(&status),
+            clock: Clock::default(),
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run_aggregator(aggregator, shutdown.clone()));

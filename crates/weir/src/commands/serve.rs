@@ -17,6 +17,7 @@ use weir_backends::journal::{Producer, quota_feed, topics};
 use weir_backends::postgres::Pool;
 use weir_backends::tenants;
 use weir_pipeline::aggregator::{Aggregator, run_aggregator};
+use weir_pipeline::clock::Clock;
 use weir_pipeline::metrics::PipelineMetrics;
 use weir_pipeline::outbox::{Delivery, OutboxMetrics};
 use weir_pipeline::status::PipelineStatus;
@@ -179,6 +180,7 @@ fn aggregator(config: &Config, pool: &Pool, registry: &Registry) -> anyhow::Resu
         settings: config.counting.clone(),
         metrics: Arc::new(PipelineMetrics::register(registry)?),
         status: Arc::new(PipelineStatus::default()),
+        clock: Clock::default(),
     })
 }
 
