@@ -29,10 +29,12 @@ mod clickhouse;
 mod kafka;
 mod postgres;
 
+mod proxy;
 pub mod setup;
 
 pub use component::Component;
 pub use config::{Ports, StackConfig, repository};
 pub use error::{Error, Result};
 pub use kind::Kind;
+pub use proxy::{Moment, Proxy};
 pub use stack::{Stack, scratch, shared_for_tests};

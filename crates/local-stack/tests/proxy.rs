@@ -1,0 +1,142 @@
+//! The proxy in front of a server that answers every line with the same line.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use local_stack::{Moment, Proxy};
+
+/// Longer than anything takes that happens, shorter than a test may last.
+const BOUND: Duration = Duration::from_secs(10);
+/// How long is watched that nothing happens.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A server of lines behind a proxy, and what the server was told.
+struct Scene {
+    proxy: Proxy,
+    heard: Receiver<String>,
+}
+
+impl Scene {
+    fn begin() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::before(&listener.local_addr().unwrap().to_string()).unwrap();
+        let (tell, heard) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    let mut answers = stream.try_clone().unwrap();
+                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                        if tell.send(line.clone()).is_err() || writeln!(answers, "{line}").is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { proxy, heard }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.proxy.address()).unwrap();
+        stream.set_read_timeout(Some(BOUND)).unwrap();
+        stream
+    }
+
+    fn heard(&self) -> Option<String> {
+        self.heard.recv_timeout(BOUND).ok()
+    }
+}
+
+fn say(mut stream: &TcpStream, words: &str) {
+    writeln!(stream, "{words}").unwrap();
+}
+
+/// The next line of the server; `None` at the end of the connection.
+fn answer(stream: &TcpStream) -> Option<String> {
+    let mut line = String::new();
+    match BufReader::new(stream).read_line(&mut line) {
+        Ok(0) => None,
+        Ok(_) => Some(line.trim_end().to_owned()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn what_is_said_is_answered_and_an_end_is_passed_on() {
+    let scene = Scene::begin();
+    let (one, other) = (scene.connect(), scene.connect());
+    say(&one, "first");
+    say(&other, "second");
+    assert_eq!((answer(&one), answer(&other)), (Some("first".into()), Some("second".into())));
+    say(&one, "third");
+    one.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!((answer(&one), answer(&one)), (Some("third".into()), None));
+    assert_eq!(scene.proxy.cuts(), 0);
+}
+
+/// Cuts at `commit`: whether the server hears it is what the moment says, an answer never comes.
+fn check(moment: Moment, is_heard: bool) {
+    let scene = Scene::begin();
+    scene.proxy.cut_at(b"commit", moment);
+    let (one, other) = (scene.connect(), scene.connect());
+    say(&one, "begin");
+    assert_eq!(answer(&one).as_deref(), Some("begin"));
+    assert_eq!(scene.heard().as_deref(), Some("begin"));
+    assert!(scene.proxy.is_armed());
+    say(&one, "commit");
+    assert_eq!(answer(&one), None, "{moment:?}");
+    assert!(!scene.proxy.is_armed());
+    // The other connection knows nothing of it, and the marker is used up.
+    say(&other, "commit");
+    assert_eq!(answer(&other).as_deref(), Some("commit"));
+    let times = if is_heard { 2 } else { 1 };
+    let heard: Vec<_> = (0..times).map_while(|_| scene.heard()).collect();
+    assert_eq!(heard, vec!["commit"; times], "{moment:?}");
+    assert!(scene.heard.try_recv().is_err(), "{moment:?}");
+    assert_eq!(scene.proxy.cuts(), 1);
+}
+
+#[test]
+fn a_request_or_its_answer_is_lost() {
+    check(Moment::BeforeRequest, false);
+    check(Moment::AfterRequest, true);
+    check(Moment::BeforeAnswer, true);
+}
+
+#[test]
+fn a_marker_is_found_across_two_writes() {
+    let scene = Scene::begin();
+    let stream = scene.connect();
+    scene.proxy.cut_at(b"commit", Moment::BeforeRequest);
+    (&stream).write_all(b"begin\ncom").unwrap();
+    assert_eq!(answer(&stream).as_deref(), Some("begin"));
+    (&stream).write_all(b"mit\n").unwrap();
+    assert_eq!(answer(&stream), None);
+}
+
+#[test]
+fn what_is_held_comes_after_the_release_or_never() {
+    let scene = Scene::begin();
+    let (one, other) = (scene.connect(), scene.connect());
+    for stream in [&one, &other] {
+        say(stream, "ready");
+        assert_eq!(answer(stream).as_deref(), Some("ready"));
+    }
+    assert_eq!((scene.heard(), scene.heard()), (Some("ready".into()), Some("ready".into())));
+    scene.proxy.hold();
+    say(&one, "late");
+    assert!(scene.heard.recv_timeout(QUIET).is_err());
+    scene.proxy.release();
+    assert_eq!(answer(&one).as_deref(), Some("late"));
+    scene.proxy.hold();
+    say(&one, "never");
+    assert_eq!(scene.proxy.cut(), 2);
+    assert_eq!((answer(&one), answer(&other)), (None, None));
+    scene.proxy.release();
+    assert_eq!(scene.heard().as_deref(), Some("late"));
+    assert!(scene.heard.recv_timeout(QUIET).is_err());
+}
