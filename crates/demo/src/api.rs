@@ -43,6 +43,17 @@ impl Api {
         self.json(self.request(Method::POST, path).json(body), path).await.map(|(body, _)| body)
     }
 
+    /// DELETE, whatever the answer holds.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        let response = self.request(Method::DELETE, path).send().await;
+        let response = response.with_context(|| format!("ask {}{path}", self.base))?;
+        let status = response.status();
+        if !status.is_success() {
+            bail!("DELETE {path} was answered with {status}: {}", response.text().await.unwrap_or_default());
+        }
+        Ok(())
+    }
+
     /// PUT of JSON over the version that is there now: its ETag is asked for first.
     pub async fn replace(&self, path: &str, body: &Value) -> Result<Value> {
         let (_, etag) = self.json(self.request(Method::GET, path), path).await?;

@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Action::Run(telling) => run(telling.seed).await,
         Action::Up(telling) => up(telling.seed).await,
-        Action::Down => stay::stop(&Place::new("up")),
+        Action::Down => down(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +63,10 @@ async fn run(seed: u64) -> Result<()> {
     weir::program()?;
     let _only_one = lock(&place.folder)?;
     weir::stop_in(&place.folder)?;
-    place.check_ports()?;
+    place.check_ports().map_err(|error| match weir::runs_in(&Place::new("up").folder) {
+        true => error.context("`make up` is running; `make down` stops it"),
+        false => error,
+    })?;
     make_empty(&place.folder)?;
     print::doing("starting Kafka, Postgres and ClickHouse");
     let config = place.stack.clone();
@@ -95,17 +98,16 @@ async fn up(seed: u64) -> Result<()> {
     let watch = Stopwatch::default();
     let _only_one = lock(&place.folder)?;
     if let Some(text) = stay::told(&place) {
-        return go_on(&place, &text).await;
+        return go_on(&place, &text)
+            .await
+            .inspect_err(|_| eprintln!("what runs already keeps running: `make down` stops it"));
     }
     weir::program()?;
+    stop_what_a_killed_run_left()?;
     stay::stop(&place)?;
     place.check_ports()?;
     make_empty(&place.folder)?;
-    let mut serving = None;
-    let told = tokio::select! {
-        told = begin(&place, &mut serving, seed, watch) => told,
-        stopped = interrupted() => stopped,
-    };
+    let told = begin(&place, seed, watch).await;
     if told.is_err() {
         print::doing("stopping everything");
         stay::stop(&place)?;
@@ -113,23 +115,55 @@ async fn up(seed: u64) -> Result<()> {
     told
 }
 
-async fn begin(
-    place: &Place,
-    serving: &mut Option<weir::Serving>,
-    seed: u64,
-    watch: Stopwatch,
-) -> Result<()> {
+async fn begin(place: &Place, seed: u64, watch: Stopwatch) -> Result<()> {
     let servers = start_in_background(place).await?;
-    let scene = story::tell(place, &servers, serving, seed, watch).await?;
-    stay::settle(place, &scene)
+    let mut serving = None;
+    let told = async {
+        let scene = story::tell(place, &servers, &mut serving, seed, watch).await?;
+        stay::settle(place, &scene).await
+    };
+    tokio::select! {
+        told = told => told,
+        stopped = interrupted() => stopped,
+    }
+}
+
+fn down() -> Result<()> {
+    let left = stop_what_a_killed_run_left()?;
+    if !stay::stop(&Place::new("up"))? && !left {
+        eprintln!("nothing was running");
+    }
+    Ok(())
+}
+
+/// A `run` that was killed took its servers along, and left `weir serve` behind.
+fn stop_what_a_killed_run_left() -> Result<bool> {
+    let place = Place::new("run");
+    if !weir::runs_in(&place.folder) {
+        return Ok(false);
+    }
+    let _only_one = lock(&place.folder)?;
+    eprintln!("stopped weir, which a demo that was killed had left");
+    weir::stop_in(&place.folder)
 }
 
 /// Goes on where an earlier `up` left off.
 async fn go_on(place: &Place, text: &str) -> Result<()> {
-    let servers = start_in_background(place).await?;
-    if !weir::runs_in(&place.folder) {
+    let counting = weir::runs_in(&place.folder);
+    if !counting {
+        stop_what_a_killed_run_left()?;
         place.check_ports()?;
-        Weir::new(place.environment(&servers))?.serve(place)?.ready().await?;
+    }
+    let servers = start_in_background(place).await?;
+    if !counting {
+        let mut serving = Weir::new(place.environment(&servers))?.serve(place)?;
+        tokio::select! {
+            ready = serving.ready() => ready?,
+            stopped = interrupted() => {
+                stay::stop(place)?;
+                return stopped;
+            }
+        }
     }
     print::title("It runs. Where to look");
     print::say(text);
@@ -138,8 +172,19 @@ async fn go_on(place: &Place, text: &str) -> Result<()> {
 
 async fn start_in_background(place: &Place) -> Result<Servers> {
     print::doing("starting Kafka, Postgres and ClickHouse in the background");
-    let place = place.clone();
-    tokio::task::spawn_blocking(move || stay::start(&place)).await?
+    let own = place.clone();
+    let mut starting = tokio::task::spawn_blocking(move || stay::start(&own));
+    tokio::select! {
+        started = &mut starting => started?,
+        stopped = interrupted() => {
+            // It may be about to start another server: it gives up when the first one is gone,
+            // and then all that it started can be stopped.
+            stay::stop(place)?;
+            let _ = starting.await;
+            stay::stop(place)?;
+            stopped.and_then(|()| bail!("interrupted"))
+        }
+    }
 }
 
 /// Keeps a second demo away from the folder, which it would empty.

@@ -66,7 +66,7 @@ pub(crate) async fn open(
     }
     let receiver = Receiver::listen().await?;
     let types = ["quota.threshold.reached", "quota.threshold.resolved", "usage.conflict"];
-    let secret = platform::register_webhook(&api, receiver.url(), &types).await?;
+    let (webhook, secret) = platform::register_webhook(&api, receiver.url(), &types).await?;
     receiver.trust(&secret)?;
     let ledger = Ledger::connect(&place.ledger_url(servers)).await?;
     let partitions = producers::partitions(&servers.kafka, &place.usage_topic()).await?;
@@ -80,6 +80,7 @@ pub(crate) async fn open(
         api,
         key,
         receiver,
+        webhook,
         now,
         partitions,
         produced: Vec::new(),

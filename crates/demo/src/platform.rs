@@ -32,11 +32,14 @@ pub(crate) async fn limit(api: &Api, tenant: &str, meter: &str, limit: &str) -> 
     set.map(|_| ()).with_context(|| format!("limit {meter} of {tenant}"))
 }
 
-/// Registers a webhook for all tenants; returns its secret.
-pub(crate) async fn register_webhook(api: &Api, url: &str, event_types: &[&str]) -> Result<String> {
+/// Registers a webhook for all tenants; returns its id and its secret.
+pub(crate) async fn register_webhook(api: &Api, url: &str, event_types: &[&str]) -> Result<(String, String)> {
     let body = json!({"url": url, "event_types": event_types});
     let made = api.post("/api/v1/webhooks", &body).await.context("register a webhook")?;
-    made["secret"].as_str().map(str::to_owned).context("the new webhook has no secret")
+    let word = |name: &str| {
+        made[name].as_str().map(str::to_owned).with_context(|| format!("the new webhook has no {name}"))
+    };
+    Ok((word("id")?, word("secret")?))
 }
 
 /// The answer to "may this tenant go on?".

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Client;
 
+use crate::decimal::grouped;
 use crate::ledger::{Totals, nanos};
 use crate::opening::LIMITED;
 use crate::print;
@@ -28,7 +29,10 @@ pub(crate) async fn totals(scene: &Scene) -> Result<Totals> {
 /// Prints a week of one tenant's usage by the day.
 pub(crate) async fn days(scene: &Scene) -> Result<()> {
     let (tenant, meter) = LIMITED;
-    let rows = ask(scene, DAYS, &[("param_tenant", tenant), ("param_meter", meter)]).await?;
+    let mut rows = ask(scene, DAYS, &[("param_tenant", tenant), ("param_meter", meter)]).await?;
+    for number in rows.iter_mut().flat_map(|row| row.iter_mut().skip(1)) {
+        *number = grouped(nanos(number)?);
+    }
     print::title(&format!("Rollups in ClickHouse: {meter} of {tenant}, the last days"));
     print::table(&["day (UTC)", ">events", ">calls", ">calls in the busiest hour"], rows);
     Ok(())

@@ -34,6 +34,8 @@ pub struct Scene {
     pub key: String,
     /// Where alerts arrive.
     pub receiver: Receiver,
+    /// The id under which Weir knows it.
+    pub webhook: String,
     /// When the story began.
     pub now: DateTime<Utc>,
     /// How many partitions the usage topic has.

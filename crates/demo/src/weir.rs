@@ -70,7 +70,9 @@ impl Weir {
     /// Starts `weir serve`, in a process group of its own so that Ctrl-C reaches only the demo.
     pub fn serve(&self, place: &Place) -> Result<Serving> {
         let log = place.folder.join("weir.log");
-        let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        // An earlier process's last words may be why there is a new one.
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.with_context(|| format!("open {}", log.display()))?;
         let child = Command::new(&self.program)
             .arg("serve")
             .envs(self.environment.iter().cloned())
@@ -182,7 +184,10 @@ fn stop_recorded(record: &Path) -> Result<bool> {
 fn signal(pid: u32, name: &str) -> Result<()> {
     let status =
         Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status();
-    status.map(|_| ()).context("run sh to stop weir")
+    let sent = status.context("run sh to stop weir")?.success();
+    // It may have ended by itself in between.
+    ensure!(sent || started_at(pid).is_none(), "weir (process {pid}) cannot be stopped: whose is it?");
+    Ok(())
 }
 
 /// When a process that runs was started, in the kernel's ticks since it booted.
