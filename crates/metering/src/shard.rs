@@ -16,6 +16,7 @@ mod alarm;
 mod count;
 mod judge;
 mod limits;
+mod memory;
 mod series;
 mod tenant;
 mod work;
@@ -108,7 +109,7 @@ impl Shard {
     /// A shard as it stood at `recovered.next_offset`, except for the identities, which
     /// follow with [`Shard::remember`]. A new partition has the default [`Recovered`].
     pub fn new(config: ShardConfig, key: HashKey, recovered: Recovered) -> Self {
-        let mut identities = Identities::new(config.window_ms, config.future_ms);
+        let mut identities = Identities::new(config.window_ms, config.future_ms, recovered.next_offset);
         identities.advance(recovered.broker_time_max);
         let mut shard = Self {
             config,
@@ -141,7 +142,8 @@ impl Shard {
 
     /// Recovery: remembers an event that the ledger says was accepted, when the running
     /// maximum of broker time was `broker_time_max_then` (its own record included). Events
-    /// come in the order of their offsets.
+    /// come in the order of their offsets. For a shard that seals its ids there is
+    /// [`Shard::recall`].
     pub fn remember(&mut self, event: &UsageEvent, broker_time_max_then: Timestamp) {
         let hashes = EventHashes::of(&self.key, event, broker_time_max_then);
         self.identities.remember(&hashes, broker_time_max_then);
@@ -163,8 +165,17 @@ impl Shard {
     ///
     /// # Panics
     /// When the batch is not the next one of this partition, or its offsets do not rise
-    /// within `[from, to)`: to count on would count a position twice or never.
+    /// within `[from, to)`: to count on would count a position twice or never. And when ids
+    /// have been sealed: then there is [`Shard::apply_settled`].
     pub fn apply(&mut self, batch: &Batch, catalogue: &Catalogue) -> Outcome {
+        assert!(
+            !self.identities.needs_answers(),
+            "a shard with sealed ids was given a batch without answers"
+        );
+        self.apply_records(batch, catalogue)
+    }
+
+    fn apply_records(&mut self, batch: &Batch, catalogue: &Catalogue) -> Outcome {
         assert_eq!(batch.partition, self.config.partition, "a shard was given another partition's batch");
         assert_eq!(batch.from, self.next_offset, "a shard was given a batch that is not its next one");
         let mut work = Work::default();
@@ -224,6 +235,7 @@ impl Shard {
         work: &mut Work<'a>,
     ) {
         let at = At { index, position: self.position(record.offset), broker_time: record.broker_time };
+        self.identities.reach(record.offset);
         self.advance(&at, catalogue, work);
         let judged = match &record.body {
             RecordBody::Event { event, hops } => self.apply_event(&at, event, *hops, catalogue, work),

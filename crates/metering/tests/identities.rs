@@ -40,7 +40,7 @@ proptest! {
         steps in prop::collection::vec((0_u8..20, 0_u8..2, 0_i64..DAY_MS / 2), 1..200),
     ) {
         let config = support::config();
-        let mut identities = Identities::new(config.window_ms, config.future_ms);
+        let mut identities = Identities::new(config.window_ms, config.future_ms, 0);
         let mut model = Model::default();
         let mut now = at(0);
         for (id, value, step_ms) in steps {
@@ -54,8 +54,8 @@ proptest! {
                 identities.remember(&hashes, now);
                 model.remember(&id, &value, now);
             }
-            let by_day: usize = identities.remembered_by_day().map(|(_, count)| count).sum();
-            prop_assert_eq!(by_day, identities.remembered());
+            let kept = model.0.keys().filter(|id| model.seen(id, "0", now) != Seen::New).count();
+            prop_assert_eq!(identities.remembered(), kept);
         }
     }
 
