@@ -14,6 +14,7 @@ use weir_backends::postgres::{self, Pool};
 use weir_core::Timestamp;
 use weir_core::journal::partition_of;
 use weir_metering::event::UsageEvent;
+use weir_pipeline::status::{PartitionState, StatusSnapshot};
 use weir_pipeline::{
     Aggregator, Clock, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator,
 };
@@ -37,6 +38,36 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Waits until so many of the problems hold the words; returns all problems.
+    pub(crate) async fn until_problems(&self, words: &str, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let problems = self.status.problems();
+            if problems.iter().filter(|problem| problem.contains(words)).count() == count {
+                return problems;
+            }
+            assert!(Instant::now() < deadline, "{count} times {words:?} in {problems:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until it has so many partitions, all of them counted.
+    pub(crate) async fn until_counting(&self, partitions: usize) {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        let counts = |status: &StatusSnapshot| {
+            let states = status.partitions.values().map(|one| &one.state);
+            states.filter(|state| **state == PartitionState::Counting).count()
+        };
+        loop {
+            let status = self.status.snapshot();
+            if status.partitions.len() == partitions && counts(&status) == partitions {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not {partitions} counted: {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Ends at once, as a crash would.
     pub(crate) async fn kill(self) {
         self.task.abort();
@@ -86,9 +117,31 @@ impl House {
         house
     }
 
+    /// Runs a statement that the test has put together.
+    pub(crate) async fn run(&self, sql: String) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.expect("runs");
+    }
+
+    /// Adds a tenant whose billing period ends at `end`, with the month after it; an SQL expression.
+    pub(crate) async fn add_tenant(&self, tenant: &str, end: &str) {
+        self.run(format!(
+            "WITH tenant AS (
+                INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor,
+                     currency, created_at, updated_at)
+                 VALUES ('{tenant}', 't', '{tenant}.test', 'a@t.test', 'active', 'UTC', 0, '2026-01-01',
+                     'EUR', now(), now())
+            ), period AS (
+                INSERT INTO billing_period (tenant, number, starts_at, ends_at)
+                SELECT '{tenant}', n, {end} + (n - 1) * interval '30 days', {end} + n * interval '30 days'
+                FROM generate_series(0, 1) AS n
+            )
+            UPDATE catalog_head SET version = version + 1"
+        ))
+        .await;
+    }
+
     async fn populate(&self) {
-        let run =
-            |sql: String| async { sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await.expect("runs") };
+        let run = |sql: String| self.run(sql);
         for tenant in 0..TENANTS {
             run(format!(
                 "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor,
@@ -125,9 +178,14 @@ impl House {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_with(|_| {})
+    }
+
+    /// Starts an aggregator of its own kind.
+    pub(crate) fn start_with(&self, change: impl FnOnce(&mut Aggregator)) -> Running {
         let metrics = PipelineMetrics::register(&prometheus::Registry::new()).expect("metrics");
         let status = Arc::new(PipelineStatus::default());
-        let aggregator = Aggregator {
+        let mut aggregator = Aggregator {
             kafka: self.kafka.clone(),
             pool: self.pool.clone(),
             clickhouse: self.clickhouse.clone(),
@@ -136,6 +194,7 @@ impl House {
             status: Arc::clone(&status),
             clock: Clock::default(),
         };
+        change(&mut aggregator);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run_aggregator(aggregator, shutdown.clone()));
         Running { status, shutdown, task }
@@ -143,6 +202,22 @@ impl House {
 
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("a number")
+    }
+
+    pub(crate) async fn text(&self, sql: &'static str) -> String {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.expect("a text")
+    }
+
+    /// Each partition's batches follow each other without gap or overlap.
+    pub(crate) async fn expect_whole_chain(&self) {
+        const BROKEN: &str = "SELECT count(*) FROM (
+                SELECT b.from_offset, p.next_offset,
+                    lag(b.to_offset, 1, p.first_offset) OVER chain AS should_begin,
+                    lead(b.from_offset, 1, p.next_offset) OVER chain - b.to_offset AS missing
+                FROM batch AS b JOIN journal_partition AS p USING (partition, generation)
+                WINDOW chain AS (PARTITION BY b.partition ORDER BY b.from_offset)
+            ) AS link WHERE from_offset <> should_begin OR missing <> 0";
+        assert_eq!(self.number(BROKEN).await, 0, "links that do not meet their neighbours");
     }
 
     /// Waits until a number of the ledger is what it should be; says where it stands.

@@ -8,19 +8,19 @@ use weir_metering::event::UsageEvent;
 use crate::cpu;
 use crate::house::{House, count};
 
-const ACCEPTED: &str = "SELECT COALESCE(sum(accepted_count), 0)::bigint FROM batch";
+pub(crate) const ACCEPTED: &str = "SELECT COALESCE(sum(accepted_count), 0)::bigint FROM batch";
 
 /// Offsets that usage rows or ClickHouse do not hold yet.
 const UNPROJECTED: &str =
     "SELECT COALESCE(sum(3 * next_offset - folded_to - projected_to - rolled_to), 0)::bigint
     FROM journal_partition";
 
-fn stack() -> &'static local_stack::Stack {
+pub(crate) fn stack() -> &'static local_stack::Stack {
     local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Events with repetitions, as records.
-fn journal(house: &House, from: usize, to: usize) -> (Vec<UsageEvent>, Vec<OutgoingRecord>) {
+pub(crate) fn journal(house: &House, from: usize, to: usize) -> (Vec<UsageEvent>, Vec<OutgoingRecord>) {
     let numbers = (from..to).flat_map(|nth| if nth % 10 == 0 { vec![nth, nth] } else { vec![nth] });
     let (mut events, mut records) = (Vec::new(), Vec::new());
     for nth in numbers {
@@ -31,7 +31,7 @@ fn journal(house: &House, from: usize, to: usize) -> (Vec<UsageEvent>, Vec<Outgo
     (events, records)
 }
 
-async fn check(house: &House, events: &[UsageEvent]) {
+pub(crate) async fn check(house: &House, events: &[UsageEvent]) {
     house.settle(30).await;
     let expected = count(events);
     assert_eq!(house.counted().await, expected);
@@ -240,18 +240,7 @@ async fn a_tenant_that_comes_while_counting_is_counted_from_its_first_event() {
     let (_, records) = journal(&house, 0, 300);
     house.produce(records).await;
     house.until(ACCEPTED, 300, 60).await;
-    let mut new = house.pool.begin().await.unwrap();
-    for sql in [
-        "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment, anchor, currency,
-             created_at, updated_at)
-         VALUES ('newcomer', 't', 'new.test', 'a@t.test', 'active', 'UTC', 0, '2026-01-01', 'EUR', now(), now())",
-        "INSERT INTO billing_period (tenant, number, starts_at, ends_at)
-         VALUES ('newcomer', 0, now() - interval '10 days', now() + interval '20 days')",
-        "UPDATE catalog_head SET version = version + 1",
-    ] {
-        sqlx::query(sql).execute(&mut *new).await.unwrap();
-    }
-    new.commit().await.unwrap();
+    house.add_tenant("newcomer", "now() + interval '20 days'").await;
     let first = UsageEvent { tenant: "newcomer".into(), ..house.event(900) };
     house.produce(vec![house.record(&first, 1)]).await;
     house.until(ACCEPTED, 301, 30).await;

@@ -1,0 +1,125 @@
+//! What an operator, or an accident, does to a topic: Kafka's administration as other tools
+//! have it, and a producer of transactions. Everything has happened when a function returns.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use weir_backends::config::KafkaConfig;
+
+const BOUND: Duration = Duration::from_secs(20);
+
+/// The settings that counting needs; altering a topic sets all that are not named back.
+const NEEDED: [(&str, &str); 2] = [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "delete")];
+
+fn client(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka.bootstrap_servers).set("group.id", "operator");
+    config
+}
+
+fn admin(kafka: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+    client(kafka).create().unwrap()
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(BOUND)).request_timeout(Some(BOUND))
+}
+
+/// How many partitions the usage topic has; none where there is no such topic.
+fn partitions(kafka: &KafkaConfig) -> usize {
+    let consumer: BaseConsumer = client(kafka).create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(&kafka.usage_topic), BOUND).unwrap();
+    metadata.topics().iter().map(|topic| topic.partitions().len()).sum()
+}
+
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + BOUND;
+    while !happened() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+/// Deletes the usage topic and makes an empty one of the same name and settings.
+pub(crate) async fn recreate(kafka: &KafkaConfig) {
+    let (admin, topic) = (admin(kafka), kafka.usage_topic.as_str());
+    for deleted in admin.delete_topics(&[topic], &options()).await.unwrap() {
+        deleted.unwrap();
+    }
+    until("deleting the topic", || partitions(kafka) == 0);
+    let new = NewTopic::new(topic, kafka.partitions, TopicReplication::Fixed(1));
+    let new = NEEDED.iter().fold(new, |new, (name, value)| new.set(name, value));
+    for made in admin.create_topics(&[new], &options()).await.unwrap() {
+        made.unwrap();
+    }
+    until("making the topic", || i32::try_from(partitions(kafka)).unwrap() == kafka.partitions);
+}
+
+/// Deletes every record that stands in the usage topic now.
+pub(crate) async fn trim(kafka: &KafkaConfig) {
+    let mut all = TopicPartitionList::new();
+    for partition in 0..kafka.partitions {
+        all.add_partition_offset(&kafka.usage_topic, partition, Offset::End).unwrap();
+    }
+    for trimmed in admin(kafka).delete_records(&all, &options()).await.unwrap().elements() {
+        trimmed.error().unwrap();
+    }
+}
+
+/// Gives the usage topic more partitions.
+pub(crate) async fn widen(kafka: &KafkaConfig, count: usize) {
+    let wider = NewPartitions::new(&kafka.usage_topic, count);
+    for widened in admin(kafka).create_partitions(&[wider], &options()).await.unwrap() {
+        widened.unwrap();
+    }
+    until("widening the topic", || partitions(kafka) == count);
+}
+
+/// Sets one setting of the usage topic.
+pub(crate) async fn alter(kafka: &KafkaConfig, name: &str, value: &str) {
+    let (admin, topic) = (admin(kafka), ResourceSpecifier::Topic(&kafka.usage_topic));
+    let kept = NEEDED.iter().filter(|(needed, _)| *needed != name);
+    let change = kept.fold(AlterConfig::new(topic), |change, (name, value)| change.set(name, value));
+    for altered in admin.alter_configs(&[change.set(name, value)], &options()).await.unwrap() {
+        altered.unwrap();
+    }
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let described = admin.describe_configs(&[topic], &options()).await.unwrap();
+        let found = described[0].as_ref().unwrap().get(name).and_then(|entry| entry.value.clone());
+        if found.as_deref() == Some(value) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name} is {found:?}");
+    }
+}
+
+/// A producer whose records stand or fall together; waits for its coordinator.
+pub(crate) fn transactional(kafka: &KafkaConfig) -> BaseProducer {
+    let id = format!("{}.transactions", kafka.usage_topic);
+    let producer: BaseProducer = client(kafka).set("transactional.id", id).create().unwrap();
+    producer.init_transactions(BOUND).unwrap();
+    producer
+}
+
+/// Writes one value some times in a transaction that does not end yet.
+pub(crate) fn begin(producer: &BaseProducer, kafka: &KafkaConfig, partition: i32, values: &[Vec<u8>]) {
+    producer.begin_transaction().unwrap();
+    for value in values {
+        let record = BaseRecord::<[u8], [u8]>::to(&kafka.usage_topic).partition(partition).payload(value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(BOUND).unwrap();
+}
+
+/// Ends the transaction; nothing of it may be read.
+pub(crate) fn abort(producer: &BaseProducer) {
+    producer.abort_transaction(BOUND).unwrap();
+}
