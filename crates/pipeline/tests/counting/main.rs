@@ -29,11 +29,13 @@
 mod scenarios;
 
 mod answers;
+mod formats;
 mod owners;
 mod time;
 mod topics;
 
 mod admin;
+mod counts;
 mod cpu;
 mod house;
 mod receiver;
