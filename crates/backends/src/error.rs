@@ -20,6 +20,14 @@ pub enum StoreError {
         /// What the server or driver said, or what is wrong with what it holds.
         reason: String,
     },
+    /// The server refused the data itself, for good; it takes other data.
+    #[error("could not {attempt}: {reason}")]
+    Refused {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the server said.
+        reason: String,
+    },
 }
 
 impl StoreError {
@@ -28,13 +36,19 @@ impl StoreError {
         matches!(self, Self::Transient { .. })
     }
 
+    /// Whether the data itself was refused, so that it may be taken without the part at fault.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// A permanent error of our own finding (a row that makes no sense, for example).
     pub fn corrupt(attempt: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Permanent { attempt, reason: reason.to_string() }
     }
 
     /// Sorts a Postgres error: connection trouble, shutdown, serialization and lock
-    /// failures (classes 08, 40, 53, 55, 57) are transient, everything else is not.
+    /// failures (classes 08, 40, 53, 55, 57) are transient; data, constraints and limits
+    /// (22, 23 but for doubled keys, 54) are refusals; everything else is permanent.
     pub(crate) fn postgres(attempt: &'static str, error: &sqlx::Error) -> Self {
         let reason = error.to_string();
         let transient = match error {
@@ -45,6 +59,9 @@ impl StoreError {
             | sqlx::Error::WorkerCrashed => true,
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
+                if code != "23505" && ["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
+                    return Self::Refused { attempt, reason };
+                }
                 ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
             }
             _ => false,
@@ -66,8 +83,13 @@ impl StoreError {
             "Code: 210",
             "Code: 394",
         ];
-        let permanent = matches!(error, clickhouse::error::Error::BadResponse(_))
-            && !busy.iter().any(|code| reason.contains(code));
+        let answered = matches!(error, clickhouse::error::Error::BadResponse(_));
+        // Values that cannot be read, converted or stored, and violated constraints.
+        let data = [6, 27, 33, 69, 70, 72, 117, 131, 321, 349, 407, 469];
+        if answered && data.iter().any(|code| reason.contains(&format!("Code: {code}."))) {
+            return Self::Refused { attempt, reason };
+        }
+        let permanent = answered && !busy.iter().any(|code| reason.contains(code));
         if permanent { Self::Permanent { attempt, reason } } else { Self::Transient { attempt, reason } }
     }
 

@@ -20,6 +20,7 @@ use crate::counting::decoder::Decoder;
 use crate::counting::levels::LevelPublisher;
 use crate::counting::retry::delays;
 use crate::counting::shared::Shared;
+use crate::counting::topic_watch;
 use crate::counting::worker::run_partition;
 use crate::error::PipelineError;
 use crate::metrics::PipelineMetrics;
@@ -78,6 +79,7 @@ pub async fn run_aggregator(
     let mut services = JoinSet::new();
     services.spawn(projection::run(Arc::clone(&shared), Projection::new(&clickhouse)));
     services.spawn(fold::run(Arc::clone(&shared)));
+    services.spawn(topic_watch::run(Arc::clone(&shared)));
     let levels = Arc::clone(&shared);
     services.spawn(async move { levels.levels.run(levels.producer.clone()).await });
     let mut workers =
@@ -125,12 +127,8 @@ async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
             installation.topic, kafka.usage_topic
         )));
     }
-    if installation.partitions != partitions {
-        return Err(PipelineError::OtherTopic(format!(
-            "topic {} has {partitions} partitions, but counting began with {}: tenants would move between \
-             partitions; recreate it with {} or begin a new ledger",
-            kafka.usage_topic, installation.partitions, installation.partitions
-        )));
+    if let Some(reason) = topic_watch::other_number(kafka, &installation, partitions) {
+        return Err(PipelineError::OtherTopic(reason));
     }
     aggregator.status.update(|status| status.journal = None);
     Ok(installation)

@@ -30,6 +30,8 @@ pub struct PipelineMetrics {
     pub insert_rows: IntCounterVec,
     /// `weir_projection_delay_seconds`
     pub projection_delay_seconds: Gauge,
+    /// `weir_projection_set_aside_rows`
+    pub projection_set_aside: IntGauge,
     /// `weir_fold_seconds`
     pub fold_seconds: Histogram,
     /// `weir_consumer_lag_records{partition}`
@@ -67,9 +69,14 @@ impl PipelineMetrics {
         registry.register(Box::new(batches.clone()))?;
         let projection_delay_seconds = Gauge::new(
             "weir_projection_delay_seconds",
-            "From a record's broker time to its insert into ClickHouse.",
+            "How long the oldest committed record that is not in ClickHouse has waited.",
         )?;
         registry.register(Box::new(projection_delay_seconds.clone()))?;
+        let projection_set_aside = IntGauge::new(
+            "weir_projection_set_aside_rows",
+            "Counted events that ClickHouse refuses for good.",
+        )?;
+        registry.register(Box::new(projection_set_aside.clone()))?;
         let metrics = Self {
             records: counters("weir_records_total", "Records committed, by what became of them.", "outcome")?,
             rejected: counters(
@@ -83,6 +90,7 @@ impl PipelineMetrics {
             insert_seconds,
             insert_rows: counters("weir_insert_rows_total", "Rows inserted into ClickHouse.", "table")?,
             projection_delay_seconds,
+            projection_set_aside,
             fold_seconds: seconds("weir_fold_seconds", "How long folding a partition's usage took.")?,
             lag_records: gauges(
                 "weir_consumer_lag_records",

@@ -61,6 +61,10 @@ pub struct StatusSnapshot {
     pub journal: Option<String>,
     /// What is wrong with the projection, if anything; counting goes on.
     pub projection: Option<String>,
+    /// Rows that ClickHouse refuses for good, in words; everything else is projected.
+    pub set_aside: Vec<String>,
+    /// Why the usage topic cannot be counted any more, with the way out.
+    pub topic: Option<String>,
     /// What is wrong with folding usage, if anything.
     pub fold: Option<String>,
 }
@@ -94,6 +98,11 @@ impl PipelineStatus {
             }
         }
         problems
+    }
+
+    /// Why the topic cannot be counted any more, if so.
+    pub(crate) fn topic_refusal(&self) -> Option<String> {
+        self.inner().topic.clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {

@@ -1,7 +1,8 @@
 //! The journal's readers. One client is only a member of the group: it learns which
 //! partitions this process has, answers every rebalance at once and fetches nothing, so
 //! nothing that counting waits for can cost the membership. The other fetches the
-//! partitions that were taken, from exact offsets. Both live on one thread of their own.
+//! partitions that were taken, from exact offsets. Both live on one thread of their own. A
+//! third reads single records again, to compare them with what was counted (invariant 2).
 //!
 //! Offsets are never committed to Kafka; the ledger has them. A partition that another
 //! process took meanwhile is told by the ledger, which refuses the commit (invariant 8).
@@ -16,7 +17,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weir_core::Partition;
@@ -58,6 +59,7 @@ enum Command {
 pub struct JournalConsumer {
     commands: Sender<Command>,
     reader: Arc<BaseConsumer>,
+    probe: Arc<Mutex<BaseConsumer>>,
     topic: String,
 }
 
@@ -124,12 +126,21 @@ impl JournalConsumer {
             .set("auto.offset.reset", "error")
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "1000");
+        if let Some(name) = &config.group_instance_id {
+            member_config.set("group.instance.id", name);
+        }
         let context = MemberContext { said: Mutex::new(Vec::new()) };
         let member: BaseConsumer<MemberContext> =
             member_config.create_with_context(context).map_err(failed)?;
         member.subscribe(&[&config.usage_topic]).map_err(failed)?;
         let reader: BaseConsumer = reader_config(config, "reader").create().map_err(failed)?;
         let reader = Arc::new(reader);
+        let mut probe_config = reader_config(config, "probe");
+        probe_config
+            .set("enable.partition.eof", "true")
+            .set("queued.min.messages", "1")
+            .set("fetch.message.max.bytes", "65536");
+        let probe = Arc::new(Mutex::new(probe_config.create().map_err(failed)?));
         let (commands, received) = channel();
         let (events, told) = unbounded_channel();
         let thread = ReaderThread {
@@ -145,7 +156,7 @@ impl JournalConsumer {
             .name("weir-journal".into())
             .spawn(move || thread.run())
             .map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        Ok((Self { commands, reader, topic: config.usage_topic.clone() }, told))
+        Ok((Self { commands, reader, probe, topic: config.usage_topic.clone() }, told))
     }
 
     /// Fetches a partition from `offset` on, into a new queue.
@@ -174,6 +185,56 @@ impl JournalConsumer {
         let answer = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
         answer.map_err(|error| StoreError::kafka(ATTEMPT, &error))
     }
+
+    /// The record at exactly `offset`, as the topic of this name holds it now; `None` when it
+    /// holds none there.
+    pub async fn read_one(
+        &self,
+        partition: Partition,
+        offset: i64,
+    ) -> Result<Option<OwnedRecord>, StoreError> {
+        let (probe, topic) = (Arc::clone(&self.probe), self.topic.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let probe = probe.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = probe_one(&probe, &topic, partition, offset);
+            probe.unassign().map_err(|error| StoreError::kafka(PROBE, &error))?;
+            read
+        });
+        asked.await.map_err(|error| StoreError::corrupt(PROBE, error))?
+    }
+}
+
+const PROBE: &str = "read the last counted record again";
+/// How long a record is waited for.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+fn probe_one(
+    probe: &BaseConsumer,
+    topic: &str,
+    partition: Partition,
+    offset: i64,
+) -> Result<Option<OwnedRecord>, StoreError> {
+    let failed = |error: KafkaError| StoreError::kafka(PROBE, &error);
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
+    probe.assign(&list).map_err(failed)?;
+    let began = Instant::now();
+    while began.elapsed() < PROBE_PATIENCE {
+        match probe.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) if message.offset() == offset => {
+                let record = OwnedRecord::of(&message);
+                return record.map(Some).map_err(|error| StoreError::corrupt(PROBE, error));
+            }
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ))) => return Ok(None),
+            // The driver gets over the rest by itself, or the time is up.
+            Some(Err(_)) | None => {}
+        }
+    }
+    let reason = format!("no answer within {PROBE_PATIENCE:?}");
+    Err(StoreError::Transient { attempt: PROBE, reason })
 }
 
 /// A partition that is being fetched.

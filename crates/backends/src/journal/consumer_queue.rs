@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::record::OwnedRecord;
+
+/// Records that come after so long a silence may be another topic's of the same name.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// A queue of one partition.
 #[derive(Debug, Default)]
@@ -16,11 +19,20 @@ pub struct PartitionQueue {
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct QueueState {
     records: VecDeque<OwnedRecord>,
     bytes: usize,
     refusal: Option<String>,
+    pushed_at: Instant,
+    silence: bool,
+}
+
+impl Default for QueueState {
+    fn default() -> Self {
+        let (records, pushed_at) = (VecDeque::new(), Instant::now());
+        Self { records, bytes: 0, refusal: None, pushed_at, silence: false }
+    }
 }
 
 impl PartitionQueue {
@@ -31,6 +43,8 @@ impl PartitionQueue {
     /// Adds records; returns records and bytes that it holds now.
     pub(crate) fn push(&self, records: &mut Vec<OwnedRecord>) -> (usize, usize) {
         let mut state = self.state();
+        state.silence |= state.pushed_at.elapsed() >= SILENCE;
+        state.pushed_at = Instant::now();
         state.bytes += records.iter().map(OwnedRecord::bytes_about).sum::<usize>();
         state.records.extend(records.drain(..));
         let held = (state.records.len(), state.bytes);
@@ -48,6 +62,11 @@ impl PartitionQueue {
     /// Why the partition cannot be counted, if so.
     pub fn refusal(&self) -> Option<String> {
         self.state().refusal.clone()
+    }
+
+    /// Whether records came after a silence of a second or more since this was last asked.
+    pub fn take_silence(&self) -> bool {
+        std::mem::take(&mut self.state().silence)
     }
 
     /// How many records and bytes it holds.

@@ -1,5 +1,5 @@
 //! Reading a closed range of a partition again: for the memory of event ids, for the
-//! projection's catch-up, for comparing fingerprints. It belongs to no group.
+//! projection's catch-up. It belongs to no group.
 
 use std::time::{Duration, Instant};
 
@@ -40,20 +40,6 @@ pub fn stream_range(
         }
     });
     receiver
-}
-
-/// The record at exactly `offset`, if the journal still holds it.
-pub async fn read_one(
-    config: &KafkaConfig,
-    partition: Partition,
-    offset: i64,
-) -> Result<Option<OwnedRecord>, StoreError> {
-    let mut range = stream_range(config, partition, offset, offset + 1);
-    match range.recv().await {
-        Some(Ok(records)) => Ok(records.into_iter().find(|record| record.offset == offset)),
-        Some(Err(error)) => Err(error),
-        None => Ok(None),
-    }
 }
 
 fn read(

@@ -69,6 +69,15 @@ async fn ensure_now(config: &KafkaConfig) -> Result<(), StoreError> {
     partitions(config).await.map(|_| ())
 }
 
+/// Whether the usage topic still has the settings that counting relies on, and how many
+/// partitions. A permanent error is a topic that cannot be counted any more.
+pub async fn check(config: &KafkaConfig) -> Result<i32, StoreError> {
+    let failed = |error| StoreError::kafka("check the usage topic's settings", &error);
+    let admin: AdminClient<DefaultClientContext> = client_config(config, "admin").create().map_err(failed)?;
+    check_usage_topic(&admin, config).await?;
+    partitions(config).await
+}
+
 /// Settings of the usage topic that would break a promise are refused in words.
 async fn check_usage_topic(
     admin: &AdminClient<DefaultClientContext>,

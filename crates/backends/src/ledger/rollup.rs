@@ -2,8 +2,9 @@
 //! with their absolute totals.
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use weir_core::{Generation, Partition, Quantity, Timestamp};
+use weir_metering::aggregate::UsageKey;
 
 use super::usage::{Columns, DELTAS, DeltasRow, merge};
 use crate::StoreError;
@@ -64,6 +65,27 @@ const TOTALS: &str =
     JOIN usage AS u ON u.tenant = k.tenant AND u.meter = k.meter AND u.hour = k.hour
         AND u.dimensions = k.dimensions AND u.generation = $1 AND u.partition = $2";
 
+/// The generation of a partition and how far its usage is folded, if it was ever taken.
+pub async fn standing(pool: &Pool, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
+    let standing: Option<(Generation, i64, i64)> = sqlx::query_as(STANDING)
+        .bind(partition)
+        .fetch_optional(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    Ok(standing.map(|(generation, _, folded_to)| (generation, folded_to)))
+}
+
+/// What the ledger says of some keys of a partition now; keys without usage are left out.
+pub async fn totals_of(pool: &Pool, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {
+    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let mut snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed)?;
+    let (generation, to, folded_to): (Generation, i64, i64) =
+        sqlx::query_as(STANDING).bind(partition).fetch_one(&mut *snapshot).await.map_err(failed)?;
+    let totals = read_totals(&mut snapshot, (generation, partition), keys.iter()).await?;
+    snapshot.commit().await.map_err(failed)?;
+    Ok(Rollup { partition, generation, to, folded_to, totals })
+}
+
 /// The next totals that the rollups of a partition lack; `None` when they lack none.
 pub async fn pending(pool: &Pool, partition: Partition) -> Result<Option<Rollup>, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
@@ -84,21 +106,29 @@ pub async fn pending(pool: &Pool, partition: Partition) -> Result<Option<Rollup>
         .await
         .map_err(failed)?;
     let (deltas, to) = merge(partition, rolled_to, &rows)?;
-    let mut keys = Columns::default();
-    deltas.keys().for_each(|key| keys.push_key(key));
+    let totals = read_totals(&mut snapshot, (generation, partition), deltas.keys()).await?;
+    snapshot.commit().await.map_err(failed)?;
+    Ok(Some(Rollup { partition, generation, to, folded_to, totals }))
+}
+
+async fn read_totals(
+    snapshot: &mut PgConnection,
+    (generation, partition): (Generation, Partition),
+    keys: impl Iterator<Item = &UsageKey>,
+) -> Result<Vec<UsageTotal>, StoreError> {
+    let mut columns = Columns::default();
+    keys.for_each(|key| columns.push_key(key));
     let rows: Vec<TotalRow> = sqlx::query_as(TOTALS)
         .bind(generation)
         .bind(partition)
-        .bind(keys.tenants)
-        .bind(keys.meters)
-        .bind(keys.hours)
-        .bind(keys.dimensions)
-        .fetch_all(&mut *snapshot)
+        .bind(columns.tenants)
+        .bind(columns.meters)
+        .bind(columns.hours)
+        .bind(columns.dimensions)
+        .fetch_all(snapshot)
         .await
-        .map_err(failed)?;
-    snapshot.commit().await.map_err(failed)?;
-    let totals = rows.into_iter().map(total).collect::<Result<_, _>>()?;
-    Ok(Some(Rollup { partition, generation, to, folded_to, totals }))
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    rows.into_iter().map(total).collect()
 }
 
 fn total(row: TotalRow) -> Result<UsageTotal, StoreError> {

@@ -8,8 +8,10 @@ use std::time::Duration;
 use clickhouse::{Client, Compression, Row};
 use serde::Serialize;
 use weir_core::{Generation, Partition, TenantId};
+use weir_metering::aggregate::UsageKey;
 
-pub use rows::{EventRow, RollupRow};
+use rows::RollupKeyRow;
+pub use rows::{EventRow, RollupRow, version};
 
 use crate::StoreError;
 use crate::config::ClickHouseConfig;
@@ -133,6 +135,32 @@ impl Projection {
             within(ATTEMPT, query.execute()).await?;
         }
         Ok(found)
+    }
+
+    /// The keys of rollups that have a higher version: the ledger went back in time.
+    pub async fn rollups_above(
+        &self,
+        (partition, generation): (Partition, Generation),
+        version: u64,
+    ) -> Result<Vec<UsageKey>, StoreError> {
+        const ABOVE: &str = "SELECT DISTINCT ?fields FROM usage_hourly_raw
+            WHERE partition = ? AND generation = ? AND version > ?";
+        let query = self.client.query(ABOVE).bind(partition).bind(generation).bind(version);
+        let keys =
+            within("look for rollups that the ledger does not know", query.fetch_all::<RollupKeyRow>());
+        keys.await?.into_iter().map(RollupKeyRow::into_key).collect()
+    }
+
+    /// Removes rollups that have a higher version.
+    pub async fn remove_rollups_above(
+        &self,
+        (partition, generation): (Partition, Generation),
+        version: u64,
+    ) -> Result<(), StoreError> {
+        const DELETE: &str = "ALTER TABLE usage_hourly_raw DELETE
+            WHERE partition = ? AND generation = ? AND version > ? SETTINGS mutations_sync = 2";
+        let query = self.client.query(DELETE).bind(partition).bind(generation).bind(version);
+        within("remove rollups that the ledger does not know", query.execute()).await
     }
 
     /// The events of a partition at offsets `[from, to)`, by rising offset, of one tenant or

@@ -2,9 +2,12 @@
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
-use weir_core::{Position, Timestamp};
+use weir_core::{Generation, Position, TenantId, Timestamp};
+use weir_metering::aggregate::UsageKey;
 use weir_metering::event::UsageEvent;
+use weir_metering::meter::MeterKey;
 
+use crate::StoreError;
 use crate::ledger::rollup::{Rollup, UsageTotal};
 
 /// How far a generation stands left of an offset in a version: offsets have 48 bits.
@@ -94,8 +97,6 @@ pub struct RollupRow {
 impl RollupRow {
     /// The row of one total of a rollup.
     pub fn of(rollup: &Rollup, total: UsageTotal) -> Self {
-        let generation = u64::try_from(rollup.generation).unwrap_or_default();
-        let folded_to = u64::try_from(rollup.folded_to).unwrap_or_default();
         Self {
             tenant: total.tenant,
             meter: total.meter,
@@ -105,7 +106,34 @@ impl RollupRow {
             partition: rollup.partition,
             quantity: total.quantity.nanos(),
             event_count: total.event_count,
-            version: (generation << GENERATION_SHIFT) + folded_to,
+            version: version(rollup.generation, rollup.folded_to),
         }
+    }
+}
+
+/// The version of a rollup that holds everything folded below an offset.
+pub fn version(generation: Generation, folded_to: i64) -> u64 {
+    let part = |number: i64| u64::try_from(number).unwrap_or_default();
+    (part(generation.into()) << GENERATION_SHIFT) + part(folded_to)
+}
+
+/// The key of a rollup, as it stands there.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub(super) struct RollupKeyRow {
+    tenant: String,
+    meter: String,
+    hour: i64,
+    dimensions: String,
+}
+
+impl RollupKeyRow {
+    pub(super) fn into_key(self) -> Result<UsageKey, StoreError> {
+        let corrupt = |error: &dyn std::fmt::Display| StoreError::corrupt("read the key of a rollup", error);
+        Ok(UsageKey {
+            tenant: TenantId::new(&self.tenant).map_err(|error| corrupt(&error))?,
+            meter: MeterKey::new(&self.meter).map_err(|error| corrupt(&error))?,
+            hour: Timestamp::clamped(self.hour),
+            dimensions: self.dimensions,
+        })
     }
 }

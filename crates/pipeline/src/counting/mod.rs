@@ -2,6 +2,7 @@
 //! order of acts; what is counted, the shard decides.
 
 pub(crate) mod catalogue_cache;
+pub(crate) mod caution;
 pub(crate) mod decoder;
 pub(crate) mod letters;
 pub(crate) mod levels;
@@ -10,6 +11,7 @@ pub(crate) mod reread;
 pub(crate) mod retry;
 pub(crate) mod shared;
 pub(crate) mod step;
+pub(crate) mod topic_watch;
 pub(crate) mod worker;
 
 pub(crate) use letters::rejected_by;

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use weir_backends::StoreError;
-use weir_backends::journal::Heartbeat;
-use weir_backends::journal::record_range::read_one;
+use weir_backends::journal::{Fingerprint, Heartbeat};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow};
 use weir_backends::ledger::{chain, standing, take};
 use weir_core::time::DAY_MS;
@@ -24,6 +23,8 @@ pub(crate) struct Owned {
     pub(crate) partition: Partition,
     pub(crate) token: OwnerToken,
     pub(crate) shard: Shard,
+    /// The last record that was counted.
+    pub(crate) last: Option<Fingerprint>,
 }
 
 /// Takes a partition and builds its shard.
@@ -31,13 +32,24 @@ pub(crate) async fn take_partition(
     shared: &Arc<Shared>,
     partition: Partition,
 ) -> Result<Owned, PipelineError> {
+    if let Some(reason) = shared.status.topic_refusal() {
+        return Err(PipelineError::Refused { partition, reason });
+    }
     let (low, high) = shared.consumer.watermarks(partition).await?;
     let token = take::fresh_token()?;
     let generation = shared.installation.generation;
     let name = shared.owner_name.as_str();
     let row = take::take(&shared.pool, partition, (generation, low), (&token, name)).await?;
-    compare(shared, &row, low, high).await?;
-    shared.projection.own(&row, token);
+    if row.generation != generation {
+        let reason = format!(
+            "the ledger's row is of generation {}, the installation is at {generation}",
+            row.generation
+        );
+        return Err(PipelineError::Refused { partition, reason });
+    }
+    compare(shared, partition, row.next_offset, row.last.as_ref(), (low, high)).await?;
+    let missing = chain::exceptions(&shared.pool, (partition, generation), row.projected_to, 1).await?;
+    shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
     fold::fold_partition(&shared.pool, partition).await?;
     let shard = rebuild(shared, &row, low).await?;
     shared.status.partition(partition, |status| {
@@ -51,36 +63,32 @@ pub(crate) async fn take_partition(
         ids = shard.remembered_ids(),
         "partition taken"
     );
-    Ok(Owned { partition, token, shard })
+    Ok(Owned { partition, token, shard, last: row.last })
 }
 
 /// Whether the journal still holds what the ledger counted.
-async fn compare(shared: &Shared, row: &PartitionRow, low: i64, high: i64) -> Result<(), PipelineError> {
-    let partition = row.partition;
+pub(crate) async fn compare(
+    shared: &Shared,
+    partition: Partition,
+    next_offset: i64,
+    last: Option<&Fingerprint>,
+    (low, high): (i64, i64),
+) -> Result<(), PipelineError> {
     let refused = |reason: String| Err(PipelineError::Refused { partition, reason });
-    let generation = shared.installation.generation;
-    if row.generation != generation {
+    if next_offset < low {
         return refused(format!(
-            "the ledger's row is of generation {}, the installation is at {generation}",
-            row.generation
+            "the journal was trimmed to offset {low}, but only {next_offset} is counted: records are lost; raise \
+             the generation to go on from what is left"
         ));
     }
-    if row.next_offset < low {
+    if next_offset > high {
         return refused(format!(
-            "the journal was trimmed to offset {low}, but only {} is counted: records are lost; raise the \
-             generation to go on from what is left",
-            row.next_offset
+            "the ledger has counted up to offset {next_offset}, but the journal ends at {high}: the topic was \
+             recreated or cut; raise the generation to count it from its beginning"
         ));
     }
-    if row.next_offset > high {
-        return refused(format!(
-            "the ledger has counted up to offset {}, but the journal ends at {high}: the topic was recreated \
-             or cut; raise the generation to count it from its beginning",
-            row.next_offset
-        ));
-    }
-    let Some(last) = row.last.as_ref().filter(|last| last.offset >= low) else { return Ok(()) };
-    match read_one(&shared.kafka, partition, last.offset).await? {
+    let Some(last) = last.filter(|last| last.offset >= low) else { return Ok(()) };
+    match shared.consumer.read_one(partition, last.offset).await? {
         Some(found) if found.fingerprint() == *last => Ok(()),
         Some(found) => refused(format!(
             "offset {} holds another record (of {}) than the one that was counted (of {}): the topic was cut \

@@ -12,12 +12,13 @@ use weir_backends::ledger::partition::OwnerToken;
 use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position};
 use weir_metering::catalogue::Catalogue;
-use weir_metering::outcome::Outcome;
-use weir_metering::record::{Batch, RecordBody};
+use weir_metering::outcome::{Outcome, RejectReason};
+use weir_metering::record::{Batch, JournalRecord, RecordBody};
 use weir_metering::shard::Shard;
 use weir_wire::alert;
 use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
 
+use super::caution::{Refusal, Suspect};
 use super::letters::{Place, outgoing, rejected_by};
 use super::recovery::{Owned, ended};
 use super::retry::delays;
@@ -37,6 +38,8 @@ pub(crate) enum Stepped {
     Rebuild,
     /// Another process has the partition.
     Lost,
+    /// Not committed: the ledger refuses the data for good. The shard must be built again.
+    Refused(Refusal),
     /// The partition was taken from this process meanwhile.
     Cancelled,
 }
@@ -54,10 +57,14 @@ pub(crate) async fn step(
     shared: &Arc<Shared>,
     owned: Owned,
     records: Vec<OwnedRecord>,
+    suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
 ) -> Result<Stepped, PipelineError> {
-    let Owned { partition, token, shard } = owned;
-    let (applied, catalogue) = apply(shared, partition, shard, records).await?;
+    if !shared.decoder.learn_patiently(shared, owned.partition, &records, cancelled).await? {
+        return Ok(Stepped::Cancelled);
+    }
+    let Owned { partition, token, shard, last } = owned;
+    let (applied, catalogue) = apply(shared, partition, shard, records, suspect).await?;
     let Applied { shard, records, batch, outcome } = applied;
     let position = |offset| Position { generation: shard.config().generation, partition, offset };
     let heartbeat = Heartbeat { position: position(batch.to - 1), as_of: outcome.broker_time_max };
@@ -67,7 +74,14 @@ pub(crate) async fn step(
     }
     let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
     let started = Instant::now();
-    let answer = commit_patiently(shared, partition, &change).await?;
+    let answer = match commit_patiently(shared, partition, &change).await {
+        Err(PipelineError::Store(error)) if error.is_refusal() => {
+            let offset = records.first().map_or(batch.from, |first| first.offset);
+            let refusal = Refusal { offset, records: records.len(), why: error.to_string() };
+            return Ok(Stepped::Refused(refusal));
+        }
+        answer => answer?,
+    };
     shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
     match answer {
         CommitAnswer::CatalogueMoved => return Ok(Stepped::Rebuild),
@@ -76,7 +90,8 @@ pub(crate) async fn step(
     }
     shared.metrics.committed(&outcome);
     hand_over(shared, &shard, batch, &outcome);
-    Ok(Stepped::Committed(Box::new(Owned { partition, token, shard })))
+    let last = change.last.or(last);
+    Ok(Stepped::Committed(Box::new(Owned { partition, token, shard, last })))
 }
 
 /// Decodes and applies, on a thread for work that takes the processor.
@@ -85,6 +100,7 @@ async fn apply(
     partition: Partition,
     mut shard: Shard,
     records: Vec<OwnedRecord>,
+    suspect: Option<&Suspect>,
 ) -> Result<(Applied, Arc<Catalogue>), PipelineError> {
     let schemas = shared.decoder.schemas_for(&records).await?;
     let mut catalogue = shared.catalogue.current().await?;
@@ -92,8 +108,16 @@ async fn apply(
     let (from, to) =
         (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
     let (decoding, judging) = (Arc::clone(shared), Arc::clone(&catalogue));
+    let suspect = suspect.cloned();
     let decoded = tokio::task::spawn_blocking(move || {
-        let decoded = records.iter().map(|record| decoding.decoder.decode(&schemas, record)).collect();
+        let decode = |record: &OwnedRecord| {
+            let decoded = decoding.decoder.decode(&schemas, record);
+            match &suspect {
+                Some(suspect) if suspect.offset == record.offset => without_body(decoded, suspect),
+                _ => decoded,
+            }
+        };
+        let decoded = records.iter().map(decode).collect();
         let batch = Batch { partition, from, to, records: decoded };
         let unknown = Shard::names_unknown_tenant(&batch, &judging);
         (records, batch, unknown)
@@ -110,6 +134,12 @@ async fn apply(
     let applied = applied.await.map_err(|error| ended(&error))?;
     shared.metrics.apply_seconds.observe(started.elapsed().as_secs_f64());
     Ok((applied, catalogue))
+}
+
+/// A record that the ledger refuses, as the shard is to see it.
+fn without_body(record: JournalRecord, suspect: &Suspect) -> JournalRecord {
+    let body = RecordBody::Unreadable { reason: RejectReason::RefusedByStore, detail: suspect.why.clone() };
+    JournalRecord { body, ..record }
 }
 
 /// Sends dead letters and forwards until all are acknowledged; false when the partition was

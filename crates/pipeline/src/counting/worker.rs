@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use weir_backends::StoreError;
 use weir_backends::journal::{OwnedRecord, PartitionQueue};
 use weir_core::{Partition, Timestamp};
 
+use super::caution::{Caution, Refusal};
 use super::letters::tick;
-use super::recovery::take_partition;
+use super::recovery::{Owned, compare, take_partition};
 use super::retry::delays;
 use super::shared::Shared;
 use super::step::{Stepped, step};
@@ -32,12 +34,16 @@ enum End {
     Lost,
 }
 
+/// How often the fingerprint is asked for while Kafka does not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Counts a partition until cancelled.
 pub(crate) async fn run_partition(shared: Arc<Shared>, partition: Partition, cancelled: CancellationToken) {
     let mut waits = delays();
+    let mut caution = Caution::default();
     while !cancelled.is_cancelled() {
         let started = Instant::now();
-        let ended = take_and_count(&shared, partition, &cancelled).await;
+        let ended = take_and_count(&shared, partition, &mut caution, &cancelled).await;
         shared.consumer.stop(partition);
         shared.metrics.owned(partition, false);
         if started.elapsed() > Duration::from_secs(60) {
@@ -85,6 +91,7 @@ fn say(shared: &Shared, partition: Partition, error: &PipelineError) {
 async fn take_and_count(
     shared: &Arc<Shared>,
     partition: Partition,
+    caution: &mut Caution,
     cancelled: &CancellationToken,
 ) -> Result<End, PipelineError> {
     let mut owned = tokio::select! {
@@ -106,21 +113,62 @@ async fn take_and_count(
             watch(shared, partition, owned.shard.next_offset()).await?;
             watched_at = Instant::now();
         }
-        let Some(records) = gather(shared, partition, &queue, cancelled).await? else {
+        let Some(records) = gather(shared, partition, &queue, caution, cancelled).await? else {
             return Ok(End::Cancelled);
         };
         if records.is_empty() {
             continue;
         }
+        if queue.take_silence() && !still_the_same(shared, &owned, cancelled).await? {
+            return Ok(End::Cancelled);
+        }
         if !hold(shared, partition, &records, cancelled).await {
             return Ok(End::Cancelled);
         }
-        owned = match step(shared, owned, records, cancelled).await? {
+        owned = match step(shared, owned, records, caution.suspect(), cancelled).await? {
             Stepped::Committed(owned) => *owned,
+            Stepped::Refused(refusal) => return learn(partition, caution, refusal),
             Stepped::Rebuild => return Ok(End::Rebuild),
             Stepped::Lost => return Ok(End::Lost),
             Stepped::Cancelled => return Ok(End::Cancelled),
         };
+        caution.committed(shared.settings.batch_records_max);
+    }
+}
+
+/// What follows from a refusal: the shard is built again, and counts more carefully.
+fn learn(partition: Partition, caution: &mut Caution, refusal: Refusal) -> Result<End, PipelineError> {
+    let Refusal { offset, records, why } = &refusal;
+    tracing::warn!(partition, offset, records, why, "the ledger refuses a batch");
+    if caution.refused(&refusal) {
+        return Ok(End::Rebuild);
+    }
+    let reason = format!("the ledger refuses the batch at offset {offset} without its record, too: {why}");
+    Err(StoreError::corrupt("commit a batch", reason).into())
+}
+
+/// Compares journal and ledger again before records are counted that came after a silence,
+/// in which the topic may have been recreated, or cut, and filled again (invariant 2). Waits
+/// for Kafka; false when cancelled.
+async fn still_the_same(
+    shared: &Shared,
+    owned: &Owned,
+    cancelled: &CancellationToken,
+) -> Result<bool, PipelineError> {
+    let partition = owned.partition;
+    loop {
+        let compared = async {
+            let ends = shared.consumer.watermarks(partition).await?;
+            compare(shared, partition, owned.shard.next_offset(), owned.last.as_ref(), ends).await
+        };
+        match compared.await {
+            Err(error) if error.is_transient() => say(shared, partition, &error),
+            ended => return ended.map(|()| true),
+        }
+        tokio::select! {
+            () = cancelled.cancelled() => return Ok(false),
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
     }
 }
 
@@ -130,26 +178,25 @@ async fn gather(
     shared: &Shared,
     partition: Partition,
     queue: &PartitionQueue,
+    caution: &Caution,
     cancelled: &CancellationToken,
 ) -> Result<Option<Vec<OwnedRecord>>, PipelineError> {
     let settings = &shared.settings;
+    let records_max = caution.records_max(settings.batch_records_max);
     let interval = Duration::from_millis(settings.batch_interval_ms);
     let tick_after = Duration::from_millis(settings.tick_after_ms);
     let idle_since = Instant::now();
     let mut ticked_at = Instant::now();
     let mut first_at: Option<Instant> = None;
     loop {
-        if let Some(reason) = queue.refusal() {
+        if let Some(reason) = queue.refusal().or_else(|| shared.status.topic_refusal()) {
             return Err(PipelineError::Refused { partition, reason });
         }
         let (records, bytes) = queue.held();
         let wait = if records > 0 {
             let waited = first_at.get_or_insert_with(Instant::now).elapsed();
-            if waited >= interval
-                || records >= settings.batch_records_max
-                || bytes >= settings.batch_bytes_max
-            {
-                return Ok(Some(queue.take(settings.batch_records_max, settings.batch_bytes_max)));
+            if waited >= interval || records >= records_max || bytes >= settings.batch_bytes_max {
+                return Ok(Some(queue.take(records_max, settings.batch_bytes_max)));
             }
             interval - waited
         } else {

@@ -6,12 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::projection::EventRow;
-use weir_core::{Generation, Partition};
+use weir_core::{Generation, Partition, Timestamp};
 
 /// Rows that wait at most; further ones are dropped and read again from the journal.
 const ROWS_MAX: usize = 300_000;
 /// Rows of one insert at most, about.
 const INSERT_ROWS_MAX: usize = 200_000;
+/// Rows that are set aside at most, in all partitions; then the projection waits.
+const ASIDE_ROWS_MAX: usize = 100;
 
 /// The accepted events of a committed batch.
 #[derive(Debug)]
@@ -21,6 +23,13 @@ pub(crate) struct CommittedRows {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) rows: Vec<EventRow>,
+}
+
+impl CommittedRows {
+    /// The broker's time of its first row, in milliseconds since 1970.
+    fn since(&self) -> Option<i64> {
+        self.rows.first().map(|row| row.broker_time)
+    }
 }
 
 /// How far a partition has been brought.
@@ -34,12 +43,32 @@ pub(crate) struct Reached {
     pub(crate) purge_from: Option<i64>,
     /// Whether something between here and the commits was dropped.
     pub(crate) behind: bool,
+    /// About since when the first record that is missing has waited, in milliseconds since 1970.
+    pub(crate) behind_since: Option<i64>,
 }
 
 impl Reached {
-    pub(crate) fn progress(&self, partition: Partition) -> Progress {
-        Progress { partition, generation: self.generation, owner: self.owner, to: self.to }
+    fn lacks(&mut self, since: Option<i64>) {
+        self.behind = true;
+        self.behind_since = self.behind_since.or(since);
     }
+}
+
+/// Where an insert brings a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    /// Where a batch begins that the insert holds first.
+    pub(crate) from: i64,
+    pub(crate) reached: Reached,
+}
+
+/// A row that ClickHouse refuses for good.
+#[derive(Clone, Debug)]
+struct Aside {
+    row: EventRow,
+    /// Where a batch begins, at or before the row: the ledger notes progress up to here.
+    from: i64,
+    why: String,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +76,10 @@ struct State {
     waiting: VecDeque<CommittedRows>,
     rows: usize,
     reached: BTreeMap<Partition, Reached>,
+    /// Since when the oldest row that is being inserted has waited.
+    writing_since: Option<i64>,
+    /// By partition and offset.
+    aside: BTreeMap<(Partition, i64), Aside>,
 }
 
 /// The queue in front of the writer.
@@ -61,20 +94,25 @@ impl ProjectionQueue {
     }
 
     /// A partition was taken.
-    pub(crate) fn own(&self, row: &PartitionRow, owner: OwnerToken) {
+    pub(crate) fn own(&self, row: &PartitionRow, owner: OwnerToken, behind_since: Option<Timestamp>) {
         let reached = Reached {
             generation: row.generation,
             owner,
             to: row.projected_to,
             purge_from: Some(row.next_offset),
             behind: row.projected_to < row.next_offset,
+            behind_since: behind_since.map(Timestamp::millis),
         };
-        self.state().reached.insert(row.partition, reached);
+        let mut state = self.state();
+        state.aside.retain(|(partition, _), _| *partition != row.partition);
+        state.reached.insert(row.partition, reached);
     }
 
     /// A partition was given away.
     pub(crate) fn release(&self, partition: Partition) {
-        self.state().reached.remove(&partition);
+        let mut state = self.state();
+        state.aside.retain(|(other, _), _| *other != partition);
+        state.reached.remove(&partition);
     }
 
     /// The partitions of this process.
@@ -87,7 +125,7 @@ impl ProjectionQueue {
         let mut state = self.state();
         if state.rows + rows.rows.len() > ROWS_MAX && !state.waiting.is_empty() {
             if let Some(reached) = state.reached.get_mut(&rows.partition) {
-                reached.behind = true;
+                reached.lacks(rows.since());
             }
             return;
         }
@@ -102,10 +140,10 @@ impl ProjectionQueue {
 
     /// Takes rows that follow what was reached, and where that brings their partitions. Rows of
     /// a partition that is still to be purged stay: the purge would take them away again.
-    pub(crate) fn take(&self) -> (Vec<EventRow>, BTreeMap<Partition, Reached>) {
+    pub(crate) fn take(&self) -> (Vec<EventRow>, BTreeMap<Partition, Moved>) {
         let mut state = self.state();
         let mut rows = Vec::new();
-        let mut moved = BTreeMap::new();
+        let mut moved: BTreeMap<Partition, Moved> = BTreeMap::new();
         let mut kept = VecDeque::new();
         while rows.len() < INSERT_ROWS_MAX {
             let Some(next) = state.waiting.pop_front() else { break };
@@ -119,16 +157,69 @@ impl ProjectionQueue {
                 continue;
             }
             if next.from != reached.to {
-                reached.behind = true;
+                reached.lacks(next.since());
                 continue;
             }
             reached.to = next.to;
             rows.extend(next.rows);
-            moved.insert(next.partition, *reached);
+            let from = moved.get(&next.partition).map_or(next.from, |moved| moved.from);
+            moved.insert(next.partition, Moved { from, reached: *reached });
         }
+        state.writing_since = rows.iter().map(|row| row.broker_time).min();
         kept.append(&mut state.waiting);
         state.waiting = kept;
         (rows, moved)
+    }
+
+    /// What was taken is in ClickHouse, or set aside.
+    pub(crate) fn written(&self) {
+        self.state().writing_since = None;
+    }
+
+    /// The broker's time of the oldest committed record that is not in ClickHouse, about, in
+    /// milliseconds since 1970; `None` when nothing waits. Rows set aside do not wait.
+    pub(crate) fn waiting_since(&self) -> Option<i64> {
+        let state = self.state();
+        let behind = state.reached.values().filter(|reached| reached.behind);
+        let behind = behind.filter_map(|reached| reached.behind_since);
+        let waiting = state.waiting.iter().filter_map(CommittedRows::since);
+        state.writing_since.into_iter().chain(waiting).chain(behind).min()
+    }
+
+    /// Sets a row aside that ClickHouse refuses; false when there are too many already, or the
+    /// partition is no longer of this process.
+    pub(crate) fn set_aside(&self, row: &EventRow, from: i64, why: &str) -> bool {
+        let mut state = self.state();
+        let place = (row.partition, row.offset);
+        if state.aside.len() >= ASIDE_ROWS_MAX && !state.aside.contains_key(&place) {
+            return false;
+        }
+        if state.reached.contains_key(&row.partition) {
+            state.aside.insert(place, Aside { row: row.clone(), from, why: why.to_owned() });
+        }
+        true
+    }
+
+    /// The rows that are set aside, and why, in words.
+    pub(crate) fn aside(&self) -> Vec<(EventRow, String)> {
+        let words = |aside: &Aside| {
+            let EventRow { partition, offset, .. } = &aside.row;
+            format!("partition {partition}, offset {offset} is counted, but not projected: {}", aside.why)
+        };
+        self.state().aside.values().map(|aside| (aside.row.clone(), words(aside))).collect()
+    }
+
+    /// A row that was set aside is in ClickHouse now.
+    pub(crate) fn take_back(&self, row: &EventRow) {
+        self.state().aside.remove(&(row.partition, row.offset));
+    }
+
+    /// What the ledger may note of a partition: never more than what precedes a row set aside.
+    pub(crate) fn progress(&self, partition: Partition, reached: Reached) -> Progress {
+        let state = self.state();
+        let first = state.aside.range((partition, i64::MIN)..=(partition, i64::MAX)).next();
+        let to = first.map_or(reached.to, |(_, aside)| reached.to.min(aside.from));
+        Progress { partition, generation: reached.generation, owner: reached.owner, to }
     }
 
     /// How far a partition has been brought, if it is of this process.
@@ -149,7 +240,7 @@ impl ProjectionQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_core::{Position, Timestamp};
+    use weir_core::Position;
     use weir_metering::event::UsageEvent;
 
     const OWNER: OwnerToken = [7; 16];
@@ -169,7 +260,8 @@ mod tests {
     }
 
     fn owned(queue: &ProjectionQueue, partition: Partition, purge_from: Option<i64>) {
-        let reached = Reached { generation: 1, owner: OWNER, to: 10, purge_from, behind: false };
+        let reached =
+            Reached { generation: 1, owner: OWNER, to: 10, purge_from, behind: false, behind_since: None };
         queue.state().reached.insert(partition, reached);
     }
 
@@ -188,6 +280,24 @@ mod tests {
         queue.change(0, OWNER, |reached| reached.purge_from = None);
         let (rows, moved) = queue.take();
         assert_eq!((offsets(&rows), queue.rows()), (vec![(0, 10), (0, 11)], 0));
-        assert_eq!(moved[&0].to, 12);
+        assert_eq!((moved[&0].from, moved[&0].reached.to), (10, 12));
+    }
+
+    #[test]
+    fn the_ledger_notes_nothing_beyond_a_row_set_aside() {
+        let queue = ProjectionQueue::default();
+        owned(&queue, 0, None);
+        (10..13).for_each(|offset| queue.push(committed(0, offset)));
+        assert_eq!(queue.waiting_since(), Some(0));
+        let (rows, moved) = queue.take();
+        let reached = moved[&0].reached;
+        assert!(queue.set_aside(&rows[1], 11, "no"));
+        assert_eq!(queue.progress(0, reached).to, 11);
+        assert!(queue.aside()[0].1.contains("offset 11"));
+        assert_eq!(queue.waiting_since(), Some(0));
+        queue.written();
+        assert_eq!(queue.waiting_since(), None);
+        queue.take_back(&rows[1]);
+        assert_eq!(queue.progress(0, reached).to, 13);
     }
 }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use weir_backends::StoreError;
+use weir_backends::ledger::partition::Progress;
 use weir_backends::ledger::{chain, partition, rollup};
-use weir_backends::projection::{EventRow, Projection, RollupRow};
+use weir_backends::projection::{EventRow, Projection, RollupRow, version};
 use weir_core::{Partition, Position};
 use weir_metering::record::RecordBody;
 
@@ -23,17 +23,49 @@ const CATCH_UP_OFFSETS: i64 = 100_000;
 /// How often rollups are written.
 const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
 
-/// Writes, for ever.
+/// How often rows that were set aside are tried again.
+const ASIDE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Writes, and measures what waits meanwhile, for ever.
 pub(crate) async fn run(shared: Arc<Shared>, projection: Projection) {
+    let measuring = Arc::clone(&shared);
+    tokio::select! {
+        () = write(shared, projection) => {}
+        () = measure(measuring) => {}
+    }
+}
+
+/// What waits, also while an insert does.
+async fn measure(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        every.tick().await;
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let waiting = count(shared.projection.rows());
+        shared.metrics.queue_records.with_label_values(&["projection"]).set(waiting);
+        let now = shared.clock.now().millis();
+        let delay_ms = shared.projection.waiting_since().map_or(0, |since| now.saturating_sub(since));
+        let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or_default());
+        shared.metrics.projection_delay_seconds.set(delay.as_secs_f64());
+        let aside: Vec<String> = shared.projection.aside().into_iter().map(|(_, words)| words).collect();
+        shared.metrics.projection_set_aside.set(count(aside.len()));
+        shared.status.update(|status| status.set_aside = aside);
+    }
+}
+
+async fn write(shared: Arc<Shared>, projection: Projection) {
     patiently(&shared, || projection.prepare()).await;
     let mut every =
         tokio::time::interval(Duration::from_millis(shared.settings.projection_interval_ms.max(10)));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut rolled_at = Instant::now();
+    let mut tried_aside_at = Instant::now();
     loop {
         every.tick().await;
-        let waiting = i64::try_from(shared.projection.rows()).unwrap_or(i64::MAX);
-        shared.metrics.queue_records.with_label_values(&["projection"]).set(waiting);
+        if tried_aside_at.elapsed() >= ASIDE_AGAIN_AFTER {
+            tried_aside_at = Instant::now();
+            try_aside(&shared, &projection).await;
+        }
         for partition in shared.projection.partitions() {
             purge(&shared, &projection, partition).await;
         }
@@ -87,7 +119,7 @@ async fn purge(shared: &Shared, projection: &Projection, partition: Partition) {
         if found > 0 {
             tracing::warn!(partition, from, found, "removed events that the ledger does not know");
         }
-        Ok(())
+        restate_rollups(shared, projection, partition).await
     };
     patiently(shared, purged).await;
     shared.projection.change(partition, reached.owner, |reached| {
@@ -97,27 +129,99 @@ async fn purge(shared: &Shared, projection: &Projection, partition: Partition) {
     });
 }
 
+/// Rollups that a lost future of the ledger wrote would win until it has passed them: they
+/// go, and what the ledger says of their keys stands again.
+async fn restate_rollups(
+    shared: &Shared,
+    projection: &Projection,
+    partition: Partition,
+) -> Result<(), StoreError> {
+    let Some((generation, folded_to)) = rollup::standing(&shared.pool, partition).await? else {
+        return Ok(());
+    };
+    let place = (partition, generation);
+    let keys = projection.rollups_above(place, version(generation, folded_to)).await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut restated = rollup::totals_of(&shared.pool, partition, &keys).await?;
+    let totals = std::mem::take(&mut restated.totals);
+    let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&restated, total)).collect();
+    // Before, so that they are there whatever happens between; after, since a merge may have
+    // taken them for the older ones.
+    projection.insert_rollups(&rows).await?;
+    projection.remove_rollups_above(place, version(generation, restated.folded_to)).await?;
+    projection.insert_rollups(&rows).await?;
+    tracing::warn!(partition, found = keys.len(), "removed rollups that the ledger does not know");
+    Ok(())
+}
+
+/// Tries rows again that were set aside.
+async fn try_aside(shared: &Shared, projection: &Projection) {
+    for (row, _) in shared.projection.aside() {
+        if let Err(error) = projection.insert_events(std::slice::from_ref(&row)).await {
+            if error.is_refusal() {
+                continue;
+            }
+            return trouble(shared, &error);
+        }
+        shared.projection.take_back(&row);
+        tracing::info!(partition = row.partition, offset = row.offset, "a row set aside is projected");
+        let Some(reached) = shared.projection.reached(row.partition) else { continue };
+        let progress = shared.projection.progress(row.partition, reached);
+        patiently(shared, || partition::advance_projected(&shared.pool, std::slice::from_ref(&progress))).await;
+    }
+}
+
 async fn write_waiting(shared: &Shared, projection: &Projection) {
     let (rows, moved) = shared.projection.take();
     if moved.is_empty() {
         return;
     }
-    insert_events(shared, projection, &rows).await;
-    let progress: Vec<_> = moved.iter().map(|(partition, reached)| reached.progress(*partition)).collect();
+    insert_events(shared, projection, &rows, |partition| moved.get(&partition).map(|moved| moved.from)).await;
+    shared.projection.written();
+    let progress = moved.iter().map(|(at, moved)| shared.projection.progress(*at, moved.reached));
+    let progress: Vec<_> = progress.collect();
     patiently(shared, || partition::advance_projected(&shared.pool, &progress)).await;
 }
 
-async fn insert_events(shared: &Shared, projection: &Projection, rows: &[EventRow]) {
-    if rows.is_empty() {
-        return;
-    }
+/// Inserts rows, patiently. What ClickHouse refuses for good is halved until one row is left,
+/// which is set aside (invariant 11). `from` says where a batch of a partition begins, at or
+/// before the first of its rows.
+async fn insert_events(
+    shared: &Shared,
+    projection: &Projection,
+    rows: &[EventRow],
+    from: impl Fn(Partition) -> Option<i64>,
+) {
     let started = Instant::now();
-    patiently(shared, || projection.insert_events(rows)).await;
-    measured(shared, "events_raw", started, rows.len());
-    if let Some(oldest) = rows.iter().map(|row| row.broker_time).min() {
-        let delay =
-            Duration::from_millis(u64::try_from(Utc::now().timestamp_millis() - oldest).unwrap_or_default());
-        shared.metrics.projection_delay_seconds.set(delay.as_secs_f64());
+    let mut parts = vec![rows];
+    let mut waits = delays();
+    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+        let Err(error) = projection.insert_events(part).await else { continue };
+        match part {
+            [row] if error.is_refusal() => {
+                let begin = from(row.partition).unwrap_or(row.offset);
+                if shared.projection.set_aside(row, begin, &error.to_string()) {
+                    let EventRow { partition, offset, .. } = row;
+                    tracing::error!(partition, offset, %error, "a counted event is not projected");
+                    continue;
+                }
+            }
+            _ if error.is_refusal() => {
+                let (head, tail) = part.split_at(part.len() / 2);
+                parts.extend([tail, head]);
+                continue;
+            }
+            _ => {}
+        }
+        trouble(shared, &error);
+        tokio::time::sleep(waits.next().unwrap_or_default()).await;
+        parts.push(part);
+    }
+    if !rows.is_empty() {
+        shared.status.update(|status| status.projection = None);
+        measured(shared, "events_raw", started, rows.len());
     }
 }
 
@@ -135,6 +239,8 @@ async fn catch_up(
     let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
     let place = (partition, reached.generation);
     let batches = chain::exceptions(&shared.pool, place, reached.to, CATCH_UP_BATCHES).await?;
+    let since = batches.first().map(|batch| batch.broker_time_max.millis());
+    shared.projection.change(partition, reached.owner, |reached| reached.behind_since = since);
     let fitting = batches.iter().take_while(|batch| batch.from - reached.to < CATCH_UP_OFFSETS);
     let Some(to) = fitting.last().map(|batch| batch.to) else {
         shared.projection.change(partition, reached.owner, |reached| reached.behind = false);
@@ -147,9 +253,9 @@ async fn catch_up(
     let mut again = Reread::begin(shared, place, reached.to, reached.to.max(low).min(to), to);
     while let Some(records) = again.next(shared).await? {
         let rows = event_rows(shared, reached, partition, records).await?;
-        insert_events(shared, projection, &rows).await;
+        insert_events(shared, projection, &rows, |_| Some(reached.to)).await;
     }
-    let progress = Reached { to, ..reached }.progress(partition);
+    let progress = shared.projection.progress(partition, Reached { to, ..reached });
     partition::advance_projected(&shared.pool, &[progress]).await?;
     shared.projection.change(partition, reached.owner, |now| now.to = now.to.max(to));
     Ok(())
@@ -189,7 +295,8 @@ async fn roll_up(shared: &Shared, projection: &Projection, partition: Partition)
             projection.insert_rollups(&rows).await?;
             measured(shared, "usage_hourly_raw", started, rows.len());
         }
-        let progress = Reached { to: pending.to, ..reached }.progress(partition);
+        let Reached { generation, owner, .. } = reached;
+        let progress = Progress { partition, generation, owner, to: pending.to };
         if !partition::advance_rolled(&shared.pool, &progress).await? {
             break;
         }
