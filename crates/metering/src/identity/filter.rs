@@ -238,3 +238,6 @@ fn bucket_of(high: u64, bits: u32) -> usize {
 fn tag_of(high: u64, bits: u32) -> u16 {
     u16::try_from((high >> (64 - bits - TAG_BITS)) & u64::from(u16::MAX)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
