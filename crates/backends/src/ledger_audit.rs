@@ -1,8 +1,9 @@
 //! Reading the ledger to prove it: the chain of batches and the usage rows of a
-//! partition, page by page. It reads only, and judges nothing.
+//! partition, page by page, all in one snapshot, since counting goes on meanwhile and what
+//! was read at different times would not fit. It reads only, and judges nothing.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Postgres, Row, Transaction};
 use weir_core::{ContentSum, Generation, Partition, Quantity, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::meter::MeterKey;
@@ -40,28 +41,72 @@ const PARTITIONS: &str =
     "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
         broker_time_max, owner_name
     FROM journal_partition ORDER BY partition";
+const PARTITION: &str =
+    "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
+        broker_time_max, owner_name
+    FROM journal_partition WHERE partition = $1";
 
 /// Every partition.
 pub async fn partitions(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
     let rows = sqlx::query(PARTITIONS).fetch_all(pool).await.map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            Ok(PartitionRow {
-                partition: get(row, "partition")?,
-                generation: get(row, "generation")?,
-                first_offset: get(row, "first_offset")?,
-                next_offset: get(row, "next_offset")?,
-                folded_to: get(row, "folded_to")?,
-                projected_to: get(row, "projected_to")?,
-                rolled_to: get(row, "rolled_to")?,
-                broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(
-                    row,
-                    "broker_time_max",
-                )?),
-                owner_name: get(row, "owner_name")?,
-            })
-        })
-        .collect()
+    rows.iter().map(partition_row).collect()
+}
+
+fn partition_row(row: &PgRow) -> Result<PartitionRow, StoreError> {
+    Ok(PartitionRow {
+        partition: get(row, "partition")?,
+        generation: get(row, "generation")?,
+        first_offset: get(row, "first_offset")?,
+        next_offset: get(row, "next_offset")?,
+        folded_to: get(row, "folded_to")?,
+        projected_to: get(row, "projected_to")?,
+        rolled_to: get(row, "rolled_to")?,
+        broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(row, "broker_time_max")?),
+        owner_name: get(row, "owner_name")?,
+    })
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The ledger as it stood at one moment. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Snapshot(Transaction<'static, Postgres>);
+
+impl Snapshot {
+    /// Begins one.
+    pub async fn begin(pool: &Pool) -> Result<Self, StoreError> {
+        pool.begin_with(BEGIN).await.map(Self).map_err(failed)
+    }
+
+    /// One partition.
+    pub async fn partition(&mut self, partition: Partition) -> Result<PartitionRow, StoreError> {
+        let row = sqlx::query(PARTITION).bind(partition).fetch_one(&mut *self.0).await.map_err(failed)?;
+        partition_row(&row)
+    }
+
+    /// The next `count` links of a partition's chain from `from` on.
+    pub async fn batches(
+        &mut self,
+        partition: Partition,
+        generation: Generation,
+        from: i64,
+        count: i64,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        let query = sqlx::query(BATCHES).bind(partition).bind(generation).bind(from).bind(count);
+        let rows = query.fetch_all(&mut *self.0).await.map_err(failed)?;
+        rows.iter().map(batch_row).collect()
+    }
+
+    /// Every usage row of a partition.
+    pub async fn usage(
+        &mut self,
+        partition: Partition,
+        generation: Generation,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let query = sqlx::query(USAGE).bind(partition).bind(generation);
+        let rows = query.fetch_all(&mut *self.0).await.map_err(failed)?;
+        rows.iter().map(usage_row).collect()
+    }
 }
 
 /// A link of the chain.
@@ -88,19 +133,6 @@ const BATCHES: &str =
         forwarded_count, control_count, rejected_by, exceptions, deltas, content_sum
     FROM batch WHERE partition = $1 AND generation = $2 AND from_offset >= $3
     ORDER BY from_offset LIMIT $4";
-
-/// The next `count` links of a partition's chain from `from` on.
-pub async fn batches(
-    pool: &Pool,
-    partition: Partition,
-    generation: Generation,
-    from: i64,
-    count: i64,
-) -> Result<Vec<BatchRow>, StoreError> {
-    let query = sqlx::query(BATCHES).bind(partition).bind(generation).bind(from).bind(count);
-    let rows = query.fetch_all(pool).await.map_err(failed)?;
-    rows.iter().map(batch_row).collect()
-}
 
 fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
     let count = |name| {
@@ -142,25 +174,14 @@ pub struct UsageRow {
 const USAGE: &str = "SELECT tenant, meter, hour, dimensions, quantity::text AS quantity, event_count
     FROM usage WHERE partition = $1 AND generation = $2";
 
-/// Every usage row of a partition.
-pub async fn usage(
-    pool: &Pool,
-    partition: Partition,
-    generation: Generation,
-) -> Result<Vec<UsageRow>, StoreError> {
-    let rows = sqlx::query(USAGE).bind(partition).bind(generation).fetch_all(pool).await.map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            let count: i64 = get(row, "event_count")?;
-            let quantity: String = get(row, "quantity")?;
-            Ok(UsageRow {
-                key: usage_key(row)?,
-                quantity: Quantity::parse_total(&quantity)
-                    .map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
-                event_count: u64::try_from(count).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
-            })
-        })
-        .collect()
+fn usage_row(row: &PgRow) -> Result<UsageRow, StoreError> {
+    let count: i64 = get(row, "event_count")?;
+    let quantity: String = get(row, "quantity")?;
+    Ok(UsageRow {
+        key: usage_key(row)?,
+        quantity: Quantity::parse_total(&quantity).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+        event_count: u64::try_from(count).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+    })
 }
 
 fn usage_key(row: &PgRow) -> Result<UsageKey, StoreError> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
-use weir_backends::ledger_audit::{self, BatchRow, PartitionRow};
+use weir_backends::ledger_audit::{self, BatchRow, PartitionRow, Snapshot};
 use weir_backends::postgres::Pool;
 use weir_backends::projection::Projection;
 use weir_core::{ContentSum, HashKey, TenantId, Timestamp};
@@ -57,13 +57,16 @@ pub async fn check(
 ) -> Result<Vec<PartitionCheck>, StoreError> {
     let mut checks = Vec::new();
     for row in ledger_audit::partitions(pool).await? {
-        checks.push(check_partition(pool, clickhouse, key, catalogue, row).await?);
+        // Counting goes on: everything about a partition is read as it stood at one moment.
+        let mut ledger = Snapshot::begin(pool).await?;
+        let row = ledger.partition(row.partition).await?;
+        checks.push(check_partition(&mut ledger, clickhouse, key, catalogue, row).await?);
     }
     Ok(checks)
 }
 
 async fn check_partition(
-    pool: &Pool,
+    ledger: &mut Snapshot,
     clickhouse: &ClickHouseConfig,
     key: &HashKey,
     catalogue: &Catalogue,
@@ -81,14 +84,14 @@ async fn check_partition(
     };
     let events = read_events(clickhouse, &row).await?;
     found.events = u64::try_from(events.len()).unwrap_or(u64::MAX);
-    let deltas = check_chain(pool, key, &row, &events, &mut found).await?;
+    let deltas = check_chain(ledger, key, &row, &events, &mut found).await?;
     if row.projected_to < row.next_offset {
         found.notes.push(format!(
             "ClickHouse has been filled up to offset {}; content above it is checked once it has caught up",
             row.projected_to
         ));
     }
-    let stored = read_usage(pool, &row).await?;
+    let stored = read_usage(ledger, &row).await?;
     found.usage_rows = u64::try_from(stored.len()).unwrap_or(u64::MAX);
     compare("the batches", &deltas, &stored, &mut found);
     if row.projected_to >= row.folded_to {
@@ -126,7 +129,7 @@ async fn read_events(clickhouse: &ClickHouseConfig, row: &PartitionRow) -> Resul
 
 /// Walks the chain; returns what usage grew by up to `folded_to`.
 async fn check_chain(
-    pool: &Pool,
+    ledger: &mut Snapshot,
     key: &HashKey,
     row: &PartitionRow,
     events: &[RawEvent],
@@ -136,7 +139,7 @@ async fn check_chain(
     let mut expected = row.first_offset;
     let mut events = events;
     loop {
-        let page = ledger_audit::batches(pool, row.partition, row.generation, expected, PAGE).await?;
+        let page = ledger.batches(row.partition, row.generation, expected, PAGE).await?;
         if page.is_empty() {
             break;
         }
@@ -236,8 +239,8 @@ fn tally(exceptions: &[Exception], accepted: u64) -> Counts {
 /// What usage rows say: quantity as text and count, so that all aggregations compare alike.
 type Usage = BTreeMap<UsageKey, (String, u64)>;
 
-async fn read_usage(pool: &Pool, row: &PartitionRow) -> Result<Usage, StoreError> {
-    let rows = ledger_audit::usage(pool, row.partition, row.generation).await?;
+async fn read_usage(ledger: &mut Snapshot, row: &PartitionRow) -> Result<Usage, StoreError> {
+    let rows = ledger.usage(row.partition, row.generation).await?;
     Ok(rows.into_iter().map(|usage| (usage.key, (usage.quantity.to_string(), usage.event_count))).collect())
 }
 
