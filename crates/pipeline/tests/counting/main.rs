@@ -15,7 +15,8 @@
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
 //! | a long snapshot under load | none here: it is a matter of speed |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
-//! | topic recreated, trimmed, cut and refilled, compacted, widened | `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`, each at start |
+//! | topic recreated, trimmed, cut and refilled, compacted, widened | `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`, each at start; compacted and widened while running: `while_running::a_topic_widened…` |
+//! | a store refuses the data itself | `refusals::*` |
 //! | broker time far ahead | `time::a_clock_far_behind…` |
 //! | broker time steps back; future events; copies with another `time` | `metering::identities`, `metering::cuts`; in the future: `scenarios::every_event…` |
 //! | malformed, oversized, unknown-tenant, too-late or future event, NUL bytes, huge values | `scenarios::every_event…`, `e2e::refusals::*` |
@@ -31,8 +32,10 @@ mod scenarios;
 mod answers;
 mod formats;
 mod owners;
+mod refusals;
 mod time;
 mod topics;
+mod while_running;
 
 mod admin;
 mod counts;
