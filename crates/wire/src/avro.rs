@@ -1,8 +1,9 @@
-//! Usage events as Avro in Confluent's framing: the writer's schema by id, then the
-//! datum. The schemas that ship with Weir have ids 1 and 2; others are inserted by
-//! whoever can ask a registry. Nothing here does.
+//! Usage events as Avro in Confluent's framing: which schema wrote it, then the datum.
+//! Weir ships two versions of the schema; others are inserted by whoever can ask a
+//! registry. Nothing here does.
 //!
-//! A datum must be consumed to its last byte; bytes cut short or left over are refused.
+//! What [`encode_event`] writes is readable by every [`SchemaSet`]. A datum must be
+//! consumed to its last byte; bytes cut short or left over are refused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,23 +16,25 @@ use weir_metering::event::UsageEvent;
 use weir_metering::outcome::RejectReason;
 
 use crate::avro_datum::EventDatum;
+use crate::avro_frame::shipped_head;
+pub use crate::avro_frame::{Frame, FrameError, OWN_NUMBERS, SchemaId, parse_frame, parse_frame_with_header};
 pub use crate::avro_layout::UnusableSchema;
 use crate::avro_layout::{TimeUnit, check};
 use crate::json_members::sorted;
 use crate::problem::EventProblem;
 
-/// Version 1 of the usage event's schema; id 1 without a registry.
+/// Version 1 of the usage event's schema.
 pub const SCHEMA_V1: &str = include_str!("../../../schemas/avro/usage_event.v1.avsc");
-/// Version 2; id 2 without a registry.
+/// Version 2.
 pub const SCHEMA_V2: &str = include_str!("../../../schemas/avro/usage_event.v2.avsc");
-/// The id under which [`encode_event`] writes.
-pub const NEWEST_SHIPPED_ID: u32 = 2;
+/// The version that [`encode_event`] writes.
+pub const NEWEST_SHIPPED: u32 = 2;
 
 /// The most that apache-avro may allocate at once: as much as a whole record may hold.
 const ALLOCATION_BYTES_MAX: usize = 1_048_576;
 /// The most schemas that a set keeps. A schema lives as long as the process, so this
 /// also bounds what a registry gone wrong could make it hold.
-const SCHEMAS_MAX: usize = 1_000;
+const SCHEMAS_MAX: usize = 10_000;
 
 static SHIPPED: LazyLock<Vec<(u32, Schema)>> = LazyLock::new(|| {
     apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
@@ -39,38 +42,19 @@ static SHIPPED: LazyLock<Vec<(u32, Schema)>> = LazyLock::new(|| {
     parsed.into_iter().filter_map(|(id, schema)| Some((id, schema.ok()?))).collect()
 });
 
-/// What names a writer's schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SchemaId {
-    /// A registry's number, or one of the shipped ids.
-    Number(u32),
-    /// A registry's GUID, as the header form has it.
-    Guid([u8; 16]),
-}
-
-impl From<u32> for SchemaId {
-    fn from(number: u32) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl fmt::Display for SchemaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Guid(guid) => {
-                let hex = hex::encode(guid);
-                let groups = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-                f.write_str(&groups.join("-"))
-            }
-        }
-    }
-}
-
 /// Writers' schemas by id. Cloning is cheap.
 #[derive(Clone)]
 pub struct SchemaSet {
-    writers: HashMap<SchemaId, Arc<Writer>>,
+    known: Arc<HashMap<SchemaId, Known>>,
+    /// Whether a registry gives the numbers; without one they are versions of our schema.
+    of_registry: bool,
+}
+
+#[derive(Clone)]
+enum Known {
+    Writer(Arc<Writer>),
+    /// A schema that cannot be used, and why.
+    Refused(Arc<str>),
 }
 
 struct Writer {
@@ -80,103 +64,99 @@ struct Writer {
 
 impl fmt::Debug for SchemaSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.writers.keys()).finish()
+        f.debug_set().entries(self.known.keys()).finish()
     }
 }
 
 impl SchemaSet {
-    /// No schemas: for use with a registry, whose numbers may mean anything.
-    pub fn empty() -> Self {
-        LazyLock::force(&SHIPPED);
-        Self { writers: HashMap::new() }
-    }
-
-    /// The schemas that ship with Weir, under ids 1 and 2.
+    /// The schemas that ship with Weir. The numbers 1 and 2 mean them as well.
     pub fn shipped() -> Self {
-        let mut set = Self::empty();
-        for (id, schema) in SHIPPED.iter() {
-            if let Ok(reader) = GenericDatumReader::builder(schema).build() {
-                let writer = Writer { reader, time_unit: TimeUnit::Millis };
-                set.writers.insert(SchemaId::Number(*id), Arc::new(writer));
-            }
-        }
-        set
+        Self { of_registry: false, ..Self::of_registry() }
     }
 
-    /// Adds the schema that a registry gave for an id, or says why it cannot be used.
-    /// An id that is known already keeps its schema: registries never change one.
+    /// The schemas that ship with Weir, under their own numbers only: all others mean what
+    /// the registry says.
+    pub fn of_registry() -> Self {
+        let writers = SHIPPED.iter().filter_map(|(version, schema)| {
+            let reader = GenericDatumReader::builder(schema).build().ok()?;
+            let writer = Writer { reader, time_unit: TimeUnit::Millis };
+            Some((SchemaId::Shipped(*version), Known::Writer(Arc::new(writer))))
+        });
+        Self { known: Arc::new(writers.collect()), of_registry: true }
+    }
+
+    /// Adds the schema that a registry gave for an id. One that cannot be used is kept as
+    /// refused: its records are rejected with the reason. An id that is known already keeps
+    /// its schema: registries never change one.
     pub fn insert(&mut self, id: impl Into<SchemaId>, json: &str) -> Result<(), UnusableSchema> {
         let id = id.into();
         if self.contains(id) {
             return Ok(());
         }
-        if self.writers.len() >= SCHEMAS_MAX {
-            return Err(UnusableSchema::TooMany { max: SCHEMAS_MAX });
-        }
-        let not_a_schema = |error| UnusableSchema::NotASchema(Box::new(error));
-        let schema = Schema::parse_str(json).map_err(not_a_schema)?;
-        let newest = SHIPPED.last().map_or(&Schema::Null, |(_, schema)| schema);
-        let time_unit = check(&schema, newest)?;
-        // The reader borrows the schema; it is kept for the life of the process, at most
-        // SCHEMAS_MAX a set.
-        let schema: &'static Schema = Box::leak(Box::new(schema));
-        let reader = GenericDatumReader::builder(schema).build().map_err(not_a_schema)?;
-        self.writers.insert(id, Arc::new(Writer { reader, time_unit }));
+        self.has_room()?;
+        let made = writer_of(json);
+        let known = match &made {
+            Ok(writer) => Known::Writer(Arc::clone(writer)),
+            Err(error) => Known::Refused(error.to_string().into()),
+        };
+        Arc::make_mut(&mut self.known).insert(id, known);
+        made.map(drop)
+    }
+
+    /// Keeps an id as one whose schema cannot be used, with the reason in words.
+    pub fn refuse(&mut self, id: impl Into<SchemaId>, reason: &str) -> Result<(), UnusableSchema> {
+        self.has_room()?;
+        Arc::make_mut(&mut self.known).entry(id.into()).or_insert_with(|| Known::Refused(reason.into()));
         Ok(())
     }
 
-    /// Whether the schema of an id is known.
+    /// Whether an id is known, be its schema usable or not.
     pub fn contains(&self, id: impl Into<SchemaId>) -> bool {
-        self.writers.contains_key(&id.into())
+        self.find(id.into()).is_some()
     }
-}
 
-/// A framed value, taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// Which schema wrote the datum.
-    pub schema_id: SchemaId,
-    /// The datum.
-    pub datum: &'a [u8],
-}
+    /// Whether an id may become known: a registry has its schema.
+    pub fn may_learn(&self, id: SchemaId) -> bool {
+        self.of_registry && !matches!(id, SchemaId::Shipped(_)) && !self.contains(id)
+    }
 
-/// Why bytes are not in Confluent's framing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// Fewer than the five bytes of a frame's head.
-    #[error(
-        "{0} bytes are too few for byte 0 and a schema id of four bytes; use the serializer of a schema registry client"
-    )]
-    TooShort(usize),
-    /// The first byte is not 0.
-    #[error(
-        "the first byte is {0} where Confluent's framing has 0; use the serializer of a schema registry client"
-    )]
-    Magic(u8),
-    /// A header that holds neither an id nor a GUID.
-    #[error("the header __value_schema_id must hold byte 0 and an id, or byte 1 and a GUID")]
-    Header,
-}
-
-/// Splits the prefix form: byte 0, the id (big-endian), the datum.
-pub fn parse_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
-    match bytes {
-        [0, a, b, c, d, datum @ ..] => {
-            Ok(Frame { schema_id: SchemaId::Number(u32::from_be_bytes([*a, *b, *c, *d])), datum })
+    fn has_room(&self) -> Result<(), UnusableSchema> {
+        if self.known.len() < SCHEMAS_MAX {
+            Ok(())
+        } else {
+            Err(UnusableSchema::TooMany { max: SCHEMAS_MAX })
         }
-        [0, ..] | [] => Err(FrameError::TooShort(bytes.len())),
-        [other, ..] => Err(FrameError::Magic(*other)),
+    }
+
+    fn find(&self, id: SchemaId) -> Option<&Known> {
+        self.known.get(&id).or_else(|| match id {
+            SchemaId::Number(number) if !self.of_registry => self.known.get(&SchemaId::Shipped(number)),
+            _ => None,
+        })
+    }
+
+    fn writer(&self, id: SchemaId) -> Result<&Writer, String> {
+        match (self.find(id), id) {
+            (Some(Known::Writer(writer)), _) => Ok(writer),
+            (Some(Known::Refused(why)), _) => Err(format!("schema {id} cannot be used: {why}")),
+            (None, SchemaId::Number(_) | SchemaId::Guid(_)) if self.of_registry => {
+                Err(format!("the schema registry has no schema {id}"))
+            }
+            (None, _) => Err(format!("no schema is known for id {id}; Weir ships versions 1 and 2")),
+        }
     }
 }
 
-/// Reads the header form: the value of `__value_schema_id` beside the bare datum.
-pub fn parse_frame_with_header<'a>(header: &[u8], datum: &'a [u8]) -> Result<Frame<'a>, FrameError> {
-    let schema_id = match header {
-        [0, number @ ..] => number.try_into().ok().map(|number| SchemaId::Number(u32::from_be_bytes(number))),
-        [1, guid @ ..] => guid.try_into().ok().map(SchemaId::Guid),
-        _ => None,
-    };
-    schema_id.map(|schema_id| Frame { schema_id, datum }).ok_or(FrameError::Header)
+fn writer_of(json: &str) -> Result<Arc<Writer>, UnusableSchema> {
+    let not_a_schema = |error| UnusableSchema::NotASchema(Box::new(error));
+    let schema = Schema::parse_str(json).map_err(not_a_schema)?;
+    let newest = SHIPPED.last().map_or(&Schema::Null, |(_, schema)| schema);
+    let time_unit = check(&schema, newest)?;
+    // The reader borrows the schema; it is kept for the life of the process, at most
+    // SCHEMAS_MAX a set.
+    let schema: &'static Schema = Box::leak(Box::new(schema));
+    let reader = GenericDatumReader::builder(schema).build().map_err(not_a_schema)?;
+    Ok(Arc::new(Writer { reader, time_unit }))
 }
 
 /// Why a value could not be read as a usage event.
@@ -187,17 +167,8 @@ pub struct Unreadable {
     pub reason: RejectReason,
     /// Why, in words.
     pub detail: String,
-    /// The schema that the frame names; with [`RejectReason::UnknownSchema`] the one to
-    /// insert before trying again.
+    /// The schema that the frame names.
     pub schema_id: Option<SchemaId>,
-}
-
-/// The id that must be inserted before the bytes (prefix form) can be read, if any.
-pub fn needed_schema(schemas: &SchemaSet, bytes: &[u8]) -> Option<u32> {
-    match parse_frame(bytes).ok()?.schema_id {
-        SchemaId::Number(number) if !schemas.contains(number) => Some(number),
-        _ => None,
-    }
 }
 
 /// Reads a usage event in the prefix form.
@@ -209,10 +180,8 @@ pub fn decode_event(schemas: &SchemaSet, bytes: &[u8]) -> Result<UsageEvent, Unr
 /// Reads the usage event of a frame.
 pub fn decode_frame(schemas: &SchemaSet, frame: Frame<'_>) -> Result<UsageEvent, Unreadable> {
     let unreadable = |reason, detail: String| Unreadable { reason, detail, schema_id: Some(frame.schema_id) };
-    let Some(writer) = schemas.writers.get(&frame.schema_id) else {
-        let detail = format!("no schema is known for id {}", frame.schema_id);
-        return Err(unreadable(RejectReason::UnknownSchema, detail));
-    };
+    let writer =
+        schemas.writer(frame.schema_id).map_err(|detail| unreadable(RejectReason::UnknownSchema, detail))?;
     let mut rest = frame.datum;
     let datum = writer.reader.read_deser::<EventDatum>(&mut rest).map_err(|error| {
         let detail = format!("the value is not an event written with schema {}: {error}", frame.schema_id);
@@ -255,10 +224,10 @@ impl From<FrameError> for Unreadable {
     }
 }
 
-/// Writes an event in the prefix form, with the newest shipped schema.
+/// Writes an event in the prefix form, with the newest shipped schema under its own
+/// number, which no registry gives to another.
 pub fn encode_event(event: &UsageEvent) -> Vec<u8> {
-    let mut out = vec![0];
-    out.extend_from_slice(&NEWEST_SHIPPED_ID.to_be_bytes());
+    let mut out = shipped_head(NEWEST_SHIPPED).to_vec();
     for text in [&event.id, &event.source, &event.event_type, &event.tenant] {
         put_text(&mut out, text);
     }

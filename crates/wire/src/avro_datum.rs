@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use weir_metering::event::DATA_ENTRIES_MAX;
 
 /// The fields of a usage event as they were written. `None` where the writer has no such field.
 #[derive(Debug, Default)]
@@ -14,7 +15,8 @@ pub(crate) struct EventDatum {
     pub(crate) subject: Option<String>,
     /// In the writer's unit.
     pub(crate) time: Option<i64>,
-    /// As written: unsorted, doubles kept, null for a value that is null.
+    /// As written: unsorted, doubles kept, null for a value that is null; of too many
+    /// entries the first, one more than are allowed.
     pub(crate) data: Vec<(String, Option<String>)>,
 }
 
@@ -178,7 +180,10 @@ impl<'de> Deserialize<'de> for DataMap {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DataMap, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
-                    entries.push((name, value.into_value()));
+                    // One too many is kept, so that it is refused where the rule is.
+                    if entries.len() <= DATA_ENTRIES_MAX {
+                        entries.push((name, value.into_value()));
+                    }
                 }
                 Ok(DataMap(entries))
             }

@@ -28,7 +28,9 @@ pub enum UnusableSchema {
     #[error("events written with it cannot be read within bounds: {0}")]
     Unbounded(&'static str),
     /// As many schemas are known as are kept.
-    #[error("already {max} schemas are known; is every producer registering its own?")]
+    #[error(
+        "already {max} schemas are known; is every producer registering its own? restart Weir to forget them"
+    )]
     TooMany {
         /// The bound.
         max: usize,
@@ -58,13 +60,38 @@ impl TimeUnit {
 pub(crate) fn check(writer: &Schema, newest: &Schema) -> Result<TimeUnit, UnusableSchema> {
     let resolved =
         ResolvedSchema::try_from(writer).map_err(|error| UnusableSchema::NotASchema(Box::new(error)))?;
-    Walk { names: resolved.get_names(), types_left: TYPES_MAX }.bytes_min(writer, 0)?;
+    let names = resolved.get_names();
+    Walk { names, types_left: TYPES_MAX }.bytes_min(writer, 0)?;
     SchemaCompatibility::can_read(writer, newest)
         .map_err(|error| UnusableSchema::Incompatible(error.to_string()))?;
     let Schema::Record(record) = writer else {
         return Err(UnusableSchema::Incompatible("it is not a record".to_owned()));
     };
+    for field in &record.fields {
+        match (field.name.as_str(), &field.schema) {
+            ("id" | "source" | "type" | "subject", schema) => text_only(schema, &field.name, names)?,
+            ("data", Schema::Map(map)) => text_only(&map.types, "data", names)?,
+            _ => {}
+        }
+    }
     time_unit(record)
+}
+
+/// Bytes that are no text must not be read as text: those of a decimal would be another
+/// number. Avro itself promotes every kind of bytes to a string.
+fn text_only(schema: &Schema, field: &str, names: &NamesRef<'_>) -> Result<(), UnusableSchema> {
+    match schema {
+        Schema::Decimal(_)
+        | Schema::BigDecimal
+        | Schema::Duration(_)
+        | Schema::Fixed(_)
+        | Schema::Uuid(UuidSchema::Bytes | UuidSchema::Fixed(_)) => Err(UnusableSchema::Incompatible(
+            format!("{field} may hold bytes that are no text, such as a decimal; send text"),
+        )),
+        Schema::Union(union) => union.variants().iter().try_for_each(|one| text_only(one, field, names)),
+        Schema::Ref { name } => names.get(name).map_or(Ok(()), |named| text_only(named, field, names)),
+        _ => Ok(()),
+    }
 }
 
 fn time_unit(record: &RecordSchema) -> Result<TimeUnit, UnusableSchema> {

@@ -100,7 +100,9 @@ pub fn decode_exceptions(from: i64, bytes: &[u8]) -> Result<Vec<Exception>, Corr
         }
     }
     exceptions.sort_by_key(|exception| exception.offset);
-    if exceptions.is_sorted_by(|a, b| a.offset < b.offset) {
+    // An offset before the batch is one that wrapped around.
+    let within = exceptions.first().is_none_or(|first| first.offset >= from);
+    if within && exceptions.is_sorted_by(|a, b| a.offset < b.offset) {
         Ok(exceptions)
     } else {
         Err(CorruptBlob::Unreadable)

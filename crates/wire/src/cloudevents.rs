@@ -46,7 +46,7 @@ pub fn decode_structured(bytes: &[u8]) -> Result<UsageEvent, EventProblem> {
     let id = named("id").transpose()?;
     let attribute = |name| Ok(named(name).transpose()?.map(Cow::Owned));
     let event = event_of(attribute, || envelope.data());
-    event.map_err(|problem| EventProblem { id, ..problem })
+    event.map_err(|problem| problem.with_id(id.as_deref()))
 }
 
 /// Reads one event in binary form: attributes by their plain name (`id`, not `ce-id` or
@@ -65,15 +65,16 @@ pub fn decode_binary<'a>(
         _ => object_of(body),
     };
     event_of(|name| Ok(attributes(name).map(Cow::Borrowed)), data)
-        .map_err(|problem| EventProblem { id: attributes("id").map(str::to_owned), ..problem })
+        .map_err(|problem| problem.with_id(attributes("id")))
 }
 
 /// The text of an attribute out of an HTTP header's value, where CloudEvents has it
-/// percent-encoded and perhaps quoted. `None` if the outcome is not UTF-8. Kafka's
-/// headers hold the text as it is.
+/// percent-encoded and perhaps quoted, with escapes. `None` if the outcome is not UTF-8.
+/// Kafka's headers hold the text as it is.
 pub fn http_attribute(value: &str) -> Option<String> {
     let value = value.trim();
-    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let inner = quoted.map_or(Cow::Borrowed(value), |inner| Cow::Owned(unescaped(inner)));
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -93,6 +94,16 @@ pub fn http_attribute(value: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+/// A quoted string's text: a backslash stands before what it escapes.
+fn unescaped(inner: &str) -> String {
+    let mut text = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        text.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+    }
+    text
 }
 
 /// Writes an event in structured form; every value of `data` as a JSON string.

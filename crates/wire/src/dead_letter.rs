@@ -78,13 +78,17 @@ impl DeadLetterInfo {
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
-    /// Reads the headers of a dead letter; where one is doubled, the last counts.
+    /// Reads the headers of a dead letter; where one is doubled, the last counts. A layout of
+    /// another version is not read.
     pub fn parse(headers: &[(&str, &[u8])]) -> Result<Self, NotADeadLetter> {
         let find = |name: &'static str| {
             let found = headers.iter().rev().find(|(header, _)| *header == name);
             found.map(|(_, bytes)| std::str::from_utf8(bytes).map_err(|_| NotADeadLetter::Unreadable(name)))
         };
         let text = |name| find(name).unwrap_or(Err(NotADeadLetter::Missing(name)));
+        if number::<u32>(VERSION, text(VERSION)?)? != LAYOUT_VERSION {
+            return Err(NotADeadLetter::Unreadable(VERSION));
+        }
         let position = Position {
             generation: number(GENERATION, text(GENERATION)?)?,
             partition: number(PARTITION, text(PARTITION)?)?,
@@ -121,7 +125,8 @@ pub fn cut_value(value: &[u8]) -> (&[u8], Option<u64>) {
     }
 }
 
-fn cut_message(message: &str) -> &str {
+/// The part of a message that a dead letter keeps.
+pub(crate) fn cut_message(message: &str) -> &str {
     &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
@@ -182,12 +187,12 @@ mod tests {
 
     #[test]
     fn a_missing_header_and_a_bad_one_are_named() {
-        for at in 0..7 {
+        for at in 0..8 {
             let mut headers = info().headers();
             let (name, _) = headers.remove(at);
             assert_eq!(parse(&headers), Err(NotADeadLetter::Missing(name)));
         }
-        for name in [GENERATION, PARTITION, OFFSET, TIME] {
+        for name in [GENERATION, PARTITION, OFFSET, TIME, VERSION] {
             let mut headers = info().headers();
             headers.push((name, b"later".to_vec()));
             assert_eq!(parse(&headers), Err(NotADeadLetter::Unreadable(name)));

@@ -79,8 +79,7 @@ pub(crate) fn sorted(
 ) -> Result<Vec<(String, String)>, EventProblem> {
     if entries.len() > DATA_ENTRIES_MAX {
         return Err(EventProblem::invalid(format!(
-            "data has {} entries, more than {DATA_ENTRIES_MAX}; send only what meters read",
-            entries.len()
+            "data has more than {DATA_ENTRIES_MAX} entries; send only what meters read"
         )));
     }
     entries.sort();

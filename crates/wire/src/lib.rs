@@ -14,6 +14,7 @@ pub mod quota_level;
 pub mod usage_record;
 
 mod avro_datum;
+mod avro_frame;
 mod avro_layout;
 mod delta_columns;
 mod json_members;

@@ -25,6 +25,10 @@ pub const HEADER_SCHEMA_ID: &str = "__value_schema_id";
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 /// What the attributes of a CloudEvent in binary form begin with.
 pub const ATTRIBUTE_PREFIX: &str = "ce_";
+/// The attributes that are read; others are extensions.
+const ATTRIBUTES: [&str; 6] = ["specversion", "id", "source", "type", "subject", "time"];
+/// What makes a record a CloudEvent in binary form.
+const SPECVERSION_HEADER: &str = "ce_specversion";
 /// Limits of a tenant: the value is [`encode_limits`]'s.
 pub const CONTROL_LIMITS: &str = "limits";
 /// A tick: the value is empty.
@@ -63,13 +67,25 @@ impl<'a> RawRecord<'a> {
         self.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    fn attribute(&self, name: &str) -> Option<&'a str> {
-        let of_name = |header: &str| {
-            header.get(..ATTRIBUTE_PREFIX.len()) == Some(ATTRIBUTE_PREFIX)
-                && header.get(ATTRIBUTE_PREFIX.len()..) == Some(name)
-        };
-        let found = self.headers.iter().rev().find(|(header, _)| of_name(header));
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    /// The attributes of a CloudEvent in binary form that mean something here. A text that
+    /// cannot be read, or two for one name, are refused: a time that is left out would count
+    /// the event at another one.
+    fn attributes(&self) -> Result<Attributes<'a>, EventProblem> {
+        let mut found = ATTRIBUTES.map(|name| (name, None));
+        for (header, value) in self.headers {
+            let Some(name) = header.strip_prefix(ATTRIBUTE_PREFIX) else { continue };
+            let Some((known, slot)) = found.iter_mut().find(|(known, _)| *known == name) else { continue };
+            let text = std::str::from_utf8(value)
+                .map_err(|_| EventProblem::invalid(format!("the header ce_{known} is not UTF-8")))?;
+            if slot.replace(text).is_some() {
+                return Err(EventProblem::invalid(format!("the header ce_{known} is given twice")));
+            }
+        }
+        Ok(Attributes(found))
+    }
+
+    fn is_binary(&self) -> bool {
+        self.headers.iter().any(|(header, _)| *header == SPECVERSION_HEADER)
     }
 
     fn frame(&self) -> Result<Frame<'a>, Unreadable> {
@@ -79,6 +95,15 @@ impl<'a> RawRecord<'a> {
             None => parse_frame(payload),
         };
         frame.map_err(Unreadable::from)
+    }
+}
+
+/// Attributes by their plain name.
+struct Attributes<'a>([(&'static str, Option<&'a str>); 6]);
+
+impl<'a> Attributes<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(known, _)| *known == name).and_then(|(_, text)| *text)
     }
 }
 
@@ -111,7 +136,7 @@ fn format_of(record: &RawRecord<'_>) -> Format {
         Format::Batch
     } else if essence.eq_ignore_ascii_case(CONTENT_TYPE) {
         Format::Structured
-    } else if record.attribute("specversion").is_some() {
+    } else if record.is_binary() {
         Format::Binary
     } else if payload.is_empty() {
         Format::Empty
@@ -119,18 +144,20 @@ fn format_of(record: &RawRecord<'_>) -> Format {
         Format::Avro
     } else if payload.iter().all(|byte| *byte == 0) {
         Format::Zeros
-    } else if payload[0] == 0 {
+    } else if payload.starts_with(&[0]) {
         Format::Avro
     } else {
         Format::Unknown
     }
 }
 
-/// The schema that must be inserted before the record can be read, if it is Avro of one
-/// that is not known.
-pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>) -> Option<SchemaId> {
+/// The schema that must be asked of a registry before the record can be read, if any.
+pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize) -> Option<SchemaId> {
+    if record.payload.is_none_or(|payload| payload.len() > bytes_max) {
+        return None;
+    }
     match format_of(record) {
-        Format::Avro => record.frame().ok().map(|frame| frame.schema_id).filter(|id| !schemas.contains(*id)),
+        Format::Avro => record.frame().ok().map(|frame| frame.schema_id).filter(|id| schemas.may_learn(*id)),
         _ => None,
     }
 }
@@ -151,7 +178,7 @@ fn decode_body(
     if payload.len() > bytes_max {
         let detail =
             format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
-        return Err(EventProblem { reason: RejectReason::Oversized, detail, index: None, id: None });
+        return Err(EventProblem::of(RejectReason::Oversized, detail));
     }
     let event: UsageEvent = match format_of(record) {
         Format::Tick => return Ok(RecordBody::Tick),
@@ -159,7 +186,8 @@ fn decode_body(
         Format::Structured => decode_structured(payload)?,
         Format::Binary => {
             let content_type = record.text_header(HEADER_CONTENT_TYPE);
-            decode_binary(|name| record.attribute(name), content_type, payload)?
+            let attributes = record.attributes()?;
+            decode_binary(|name| attributes.get(name), content_type, payload)?
         }
         Format::Avro => record.frame().and_then(|frame| decode_frame(schemas, frame))?,
         Format::UnknownControl => {
@@ -205,6 +233,6 @@ fn decode_limits(payload: &[u8]) -> Result<LimitSet, EventProblem> {
 
 impl From<Unreadable> for EventProblem {
     fn from(unreadable: Unreadable) -> Self {
-        Self { reason: unreadable.reason, detail: unreadable.detail, index: None, id: None }
+        Self::of(unreadable.reason, unreadable.detail)
     }
 }

@@ -93,7 +93,11 @@ fn binary(headers: &HeaderMap, bytes: &[u8]) -> Result<UsageEvent, EventProblem>
     const ATTRIBUTES: [&str; 6] = ["specversion", "id", "source", "type", "subject", "time"];
     let mut read = Vec::with_capacity(ATTRIBUTES.len());
     for name in ATTRIBUTES {
-        let Some(value) = headers.get(format!("ce-{name}")) else { continue };
+        let mut values = headers.get_all(format!("ce-{name}")).iter();
+        let Some(value) = values.next() else { continue };
+        if values.next().is_some() {
+            return Err(EventProblem::invalid(format!("the header ce-{name} is given twice; send it once")));
+        }
         let text = std::str::from_utf8(value.as_bytes()).ok().and_then(http_attribute);
         let text = text.ok_or_else(|| {
             EventProblem::invalid(format!("the header ce-{name} is not UTF-8 after percent-decoding"))

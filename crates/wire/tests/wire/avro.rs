@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use weir_metering::event::UsageEvent;
 use weir_metering::outcome::RejectReason;
 use weir_wire::avro::{
-    FrameError, NEWEST_SHIPPED_ID, SCHEMA_V2, SchemaId, SchemaSet, decode_event, decode_frame, encode_event,
-    needed_schema, parse_frame, parse_frame_with_header,
+    FrameError, NEWEST_SHIPPED, OWN_NUMBERS, SCHEMA_V2, SchemaId, SchemaSet, decode_event, decode_frame,
+    encode_event, parse_frame, parse_frame_with_header,
 };
 
 use crate::events::{any_event, sample};
@@ -57,7 +57,7 @@ proptest! {
         let writer = GenericDatumWriter::builder(&schema).build().unwrap();
         let written = writer.write_value_to_vec(value_of(&event)).unwrap();
         prop_assert_eq!(written.len(), bytes.len() - 5);
-        prop_assert_eq!(decode_event(&SchemaSet::shipped(), &framed(NEWEST_SHIPPED_ID, &written)), Ok(event));
+        prop_assert_eq!(decode_event(&SchemaSet::shipped(), &framed(NEWEST_SHIPPED, &written)), Ok(event));
     }
 
     #[test]
@@ -80,30 +80,60 @@ proptest! {
     }
 }
 
+/// What the API writes, with another number in its frame.
+fn numbered(number: u32) -> Vec<u8> {
+    framed(number, &encode_event(&sample())[5..])
+}
+
 #[test]
-fn an_unknown_schema_is_named_so_that_it_can_be_fetched() {
-    let mut bytes = encode_event(&sample());
-    bytes[1..5].copy_from_slice(&77_u32.to_be_bytes());
-    let schemas = SchemaSet::shipped();
-    let refused = decode_event(&schemas, &bytes).unwrap_err();
-    assert_eq!(
-        (refused.reason, refused.schema_id),
-        (RejectReason::UnknownSchema, Some(SchemaId::Number(77)))
-    );
-    assert_eq!(refused.detail, "no schema is known for id 77");
-    assert_eq!(needed_schema(&schemas, &bytes), Some(77));
-    assert_eq!(needed_schema(&schemas, &encode_event(&sample())), None);
-    assert_eq!(needed_schema(&SchemaSet::empty(), &encode_event(&sample())), Some(2));
+fn what_weir_writes_is_read_whatever_the_registry_says_of_its_numbers() {
+    let bytes = encode_event(&sample());
+    assert_eq!(bytes[..5], [0, 0x80, 0, 0, 2]);
+    let mut schemas = SchemaSet::of_registry();
+    assert_eq!(decode_event(&schemas, &bytes), Ok(sample()));
+    schemas.refuse(2, "it is of another team").unwrap();
+    assert_eq!(decode_event(&schemas, &bytes), Ok(sample()));
+    assert_eq!(decode_event(&SchemaSet::shipped(), &bytes), Ok(sample()));
+}
+
+#[test]
+fn small_numbers_are_versions_without_a_registry_and_the_registrys_with_one() {
+    let (without, mut with) = (SchemaSet::shipped(), SchemaSet::of_registry());
+    assert_eq!(decode_event(&without, &numbered(2)), Ok(sample()));
+    assert_eq!(decode_event(&with, &numbered(2)).unwrap_err().reason, RejectReason::UnknownSchema);
+    with.insert(77, SCHEMA_V2).unwrap();
+    assert_eq!(decode_event(&with, &numbered(77)), Ok(sample()));
+    assert!(with.may_learn(SchemaId::Number(2)) && !with.may_learn(SchemaId::Number(77)));
+    assert!(!with.may_learn(SchemaId::Shipped(9)) && !without.may_learn(SchemaId::Number(9)));
+}
+
+#[test]
+fn a_schema_that_is_not_known_or_not_usable_is_named() {
+    let check = |schemas: &SchemaSet, number: u32, words: &str| {
+        let refused = decode_event(schemas, &numbered(number)).unwrap_err();
+        assert_eq!(refused.reason, RejectReason::UnknownSchema);
+        assert_eq!(refused.schema_id, Some(number.into()));
+        assert!(refused.detail.contains(words), "{}", refused.detail);
+    };
+    let mut schemas = SchemaSet::of_registry();
+    check(&SchemaSet::shipped(), 77, "no schema is known for id 77; Weir ships versions 1 and 2");
+    check(&schemas, 77, "the schema registry has no schema 77");
+    for number in [OWN_NUMBERS, OWN_NUMBERS + 3, u32::MAX] {
+        check(&schemas, number, &format!("no schema is known for id {number} (version"));
+    }
+    schemas.refuse(8, "it is of type JSON").unwrap();
+    assert!(schemas.insert(9, "{}").is_err());
+    check(&schemas, 8, "schema 8 cannot be used: it is of type JSON");
+    check(&schemas, 9, "schema 9 cannot be used: not an Avro schema");
 }
 
 #[test]
 fn a_fetched_schema_is_used_and_never_replaced() {
-    let mut bytes = encode_event(&sample());
-    bytes[1..5].copy_from_slice(&77_u32.to_be_bytes());
     let mut schemas = SchemaSet::shipped();
     schemas.insert(77, SCHEMA_V2).unwrap();
     schemas.insert(77, "\"not looked at\"").unwrap();
-    assert_eq!(decode_event(&schemas, &bytes), Ok(sample()));
+    schemas.refuse(77, "not looked at").unwrap();
+    assert_eq!(decode_event(&schemas, &numbered(77)), Ok(sample()));
 }
 
 #[test]
@@ -112,7 +142,7 @@ fn the_header_form_is_read() {
     let guid: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());
     let mut schemas = SchemaSet::shipped();
     schemas.insert(SchemaId::Guid(guid), SCHEMA_V2).unwrap();
-    for header in [vec![0, 0, 0, 0, 2], [vec![1], guid.to_vec()].concat()] {
+    for header in [vec![0, 0, 0, 0, 2], vec![0, 0x80, 0, 0, 2], [vec![1], guid.to_vec()].concat()] {
         let frame = parse_frame_with_header(&header, &datum).unwrap();
         assert_eq!(decode_frame(&schemas, frame), Ok(sample()));
     }
@@ -142,7 +172,7 @@ fn rules_of_events_hold_for_avro_too() {
     check(&|event| event.id.clear(), "id is empty");
     check(&|event| event.tenant.clear(), "subject (the tenant) is empty");
     check(&|event| event.data.push(event.data[0].clone()), "data names \"bytes\" twice");
-    check(&|event| event.data = vec![("x".to_owned(), String::new()); 65], "65 entries");
+    check(&|event| event.data = vec![("x".to_owned(), String::new()); 65], "more than 64 entries");
 }
 
 /// A length of 1 GiB in a datum of a few bytes must not be allocated, nor a map's count believed.

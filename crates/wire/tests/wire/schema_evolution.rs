@@ -222,6 +222,27 @@ fn schemas_that_cannot_be_used_are_refused_by_name() {
     check(&with(r#"{"name": "x", "type": {"type": "fixed", "name": "F", "size": 1000000000}},"#), "64 KiB");
 }
 
+/// Read as text, the bytes of a decimal would be another number: 49 would become "1".
+#[test]
+fn bytes_that_are_no_text_are_refused_with_their_schema() {
+    let decimal = r#"{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}"#;
+    let fixed = r#"{"type": "fixed", "name": "Sum", "size": 4, "logicalType": "decimal", "precision": 9}"#;
+    let uuid = r#"{"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}"#;
+    for value in [decimal, fixed, uuid, r#"{"type": "fixed", "name": "F", "size": 1}"#] {
+        for value in [value.to_owned(), format!(r#"["null", "string", {value}]"#)] {
+            let error = SchemaSet::shipped().insert(9, &writer(MILLIS, &value, "")).unwrap_err();
+            assert!(matches!(error, UnusableSchema::Incompatible(_)), "{value}: {error}");
+        }
+    }
+    let named = format!(r#"{{"name": "x", "type": {fixed}}},"#);
+    let error = SchemaSet::shipped().insert(9, &writer(MILLIS, r#"["string", "Sum"]"#, &named)).unwrap_err();
+    assert!(error.to_string().contains("data may hold bytes that are no text"), "{error}");
+    let id =
+        writer(MILLIS, r#""string""#, "").replace(r#""type": "bytes""#, &format!(r#""type": {decimal}"#));
+    let error = SchemaSet::shipped().insert(9, &id).unwrap_err();
+    assert!(error.to_string().contains("id may hold bytes that are no text"), "{error}");
+}
+
 #[test]
 fn a_schema_that_doubles_at_every_level_is_refused_quickly() {
     let mut more = r#"{"name": "r0", "type": {"type": "record", "name": "R0", "fields": []}},"#.to_owned();
@@ -238,9 +259,10 @@ fn a_schema_that_doubles_at_every_level_is_refused_quickly() {
 
 #[test]
 fn the_number_of_schemas_is_bounded() {
-    let mut schemas = SchemaSet::empty();
-    for id in 0..1_000 {
-        schemas.insert(id, SCHEMA_V2).unwrap();
-    }
-    assert!(matches!(schemas.insert(1_000, SCHEMA_V2), Err(UnusableSchema::TooMany { max: 1_000 })));
+    let mut schemas = SchemaSet::of_registry();
+    let mut ids = 0..20_000;
+    let refused = ids.find_map(|id| schemas.refuse(id, "of another team").err());
+    assert!(matches!(refused, Some(UnusableSchema::TooMany { max: 10_000 })), "{refused:?}");
+    assert!(matches!(schemas.insert(20_000, SCHEMA_V2), Err(UnusableSchema::TooMany { .. })));
+    schemas.insert(0, SCHEMA_V2).unwrap();
 }

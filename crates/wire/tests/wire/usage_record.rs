@@ -102,9 +102,10 @@ fn bad_input_is_named() {
     check_unreadable(&[], &huge, Oversized, "10485760 bytes, more than the 1048576");
     check_unreadable(STRUCTURED, &huge, Oversized, "10485760 bytes");
     check_unreadable(&[("weir-control", b"limits")], &huge, Oversized, "10485760 bytes");
-    check_unreadable(&[], &avro[..avro.len() - 1], Malformed, "schema 2");
+    check_unreadable(&[], &avro[..avro.len() - 1], Malformed, "version 2 of Weir's own");
     check_unreadable(&[], &[&avro[..], b"x"].concat(), Malformed, "1 bytes are left over");
     check_unreadable(&[], &unknown, UnknownSchema, "no schema is known for id 77");
+    check_unreadable(&[("__value_schema_id", &[0, 0x80, 0, 0, 3])], &avro[5..], UnknownSchema, "version 3");
     check_unreadable(&[], b"{\"id\":1}", Malformed, "no known format");
     check_unreadable(STRUCTURED, b"", Malformed, "not a CloudEvent");
     check_unreadable(STRUCTURED, b"{}", InvalidEvent, "specversion is missing");
@@ -114,6 +115,38 @@ fn bad_input_is_named() {
     check_unreadable(batch, b"[]", Malformed, "one event a record");
     check_unreadable(&[("weir-control", b"stop")], b"", Malformed, "neither limits nor tick");
     check_unreadable(&[("__value_schema_id", b"?")], &avro, Malformed, "__value_schema_id");
+}
+
+/// Left out, a time would be the broker's, and of two ids one would be taken at random.
+#[test]
+fn attributes_that_cannot_be_read_or_are_doubled_are_refused() {
+    let check = |name: &'static str, value: &'static [u8], words: &str| {
+        let first: Headers<'_> = &[(name, value)];
+        let headers = [first, BINARY].concat();
+        check_unreadable(&headers, b"{}", RejectReason::InvalidEvent, words);
+    };
+    for (name, _) in &BINARY[..6] {
+        check(name, b"\xff", &format!("{name} is not UTF-8"));
+        check(name, b"again", &format!("{name} is given twice"));
+    }
+    let extensions: Headers<'_> = &[("ce_extension", b"\xff"), ("ce_extension", b"2")];
+    let extended = [extensions, BINARY].concat();
+    assert_eq!(
+        body(&extended, br#"{"bytes":0.25,"region":"eu"}"#),
+        RecordBody::Event { event: sample(), hops: 0 }
+    );
+}
+
+#[test]
+fn words_and_ids_are_cut_to_what_a_dead_letter_keeps() {
+    let text = format!("\"{}\"", "x".repeat(100_000));
+    match body(STRUCTURED, text.as_bytes()) {
+        RecordBody::Unreadable { detail, .. } => assert!(detail.len() <= 1_024, "{} bytes", detail.len()),
+        other => panic!("read as {other:?}"),
+    }
+    let event = format!(r#"{{"specversion": "2", "id": {text}}}"#);
+    let problem = weir_wire::cloudevents::decode_structured(event.as_bytes()).unwrap_err();
+    assert_eq!(problem.id.unwrap().len(), 256);
 }
 
 /// What the shard refuses must reach it as it was sent.
@@ -144,18 +177,23 @@ fn limits_that_cannot_come_into_force_are_refused() {
 }
 
 #[test]
-fn the_schema_to_fetch_is_named_for_both_forms_and_for_avro_alone() {
-    let schemas = SchemaSet::shipped();
+fn the_schema_to_ask_for_is_named_for_both_forms_and_for_avro_alone() {
+    let schemas = SchemaSet::of_registry();
     let avro = encode_event(&sample());
     let unknown = [&[0, 0, 0, 0, 77], &avro[5..]].concat();
     let guid = [1; 17];
     let with_guid: Headers<'_> = &[("__value_schema_id", &guid)];
-    assert_eq!(needed_schema(&schemas, &record(&[], &unknown)), Some(SchemaId::Number(77)));
-    assert_eq!(needed_schema(&schemas, &record(with_guid, &avro[5..])), Some(SchemaId::Guid([1; 16])));
-    assert_eq!(needed_schema(&schemas, &record(&[], &avro)), None);
-    assert_eq!(needed_schema(&schemas, &record(&[], &[0; 64])), None);
-    assert_eq!(needed_schema(&schemas, &record(STRUCTURED, &unknown)), None);
-    assert_eq!(needed_schema(&schemas, &record(&[("weir-control", b"tick")], &unknown)), None);
+    let check = |headers: Headers<'_>, payload: &[u8], expected: Option<SchemaId>| {
+        assert_eq!(needed_schema(&schemas, &record(headers, payload), 4_096), expected);
+    };
+    check(&[], &unknown, Some(SchemaId::Number(77)));
+    check(with_guid, &avro[5..], Some(SchemaId::Guid([1; 16])));
+    check(&[], &avro, None);
+    check(&[], &[0; 64], None);
+    check(STRUCTURED, &unknown, None);
+    check(&[("weir-control", b"tick")], &unknown, None);
+    check(&[], &[&unknown[..], &[0; 4_096]].concat(), None);
+    assert_eq!(needed_schema(&SchemaSet::shipped(), &record(&[], &unknown), 4_096), None);
 }
 
 fn any_headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
@@ -191,7 +229,7 @@ fn decode_any(headers: &[(String, Vec<u8>)], payload: &[u8], bytes_max: usize) {
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     let record = record(&headers, payload);
     let schemas = SchemaSet::shipped();
-    let _ = needed_schema(&schemas, &record);
+    let _ = needed_schema(&SchemaSet::of_registry(), &record, bytes_max);
     let _ = decode_record(&schemas, &record, bytes_max);
 }
 
