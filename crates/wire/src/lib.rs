@@ -9,6 +9,7 @@ pub mod batch_blob;
 pub mod catalog_file;
 pub mod cloudevents;
 pub mod dead_letter;
+pub mod id_file;
 pub mod problem;
 pub mod quota_level;
 pub mod usage_record;

@@ -5,5 +5,6 @@ mod avro;
 mod batch_blob;
 mod cloudevents;
 mod events;
+mod id_file;
 mod schema_evolution;
 mod usage_record;
