@@ -10,12 +10,12 @@
 //! | owner frozen inside its transaction, then woken | `scenarios::an_owner_frozen_in_its_transaction…` (in Postgres), `owners::an_owner_that_wakes_with_a_commit_on_its_way…` (before Postgres) |
 //! | two owners; partitions move under load | `owners::two_owners…`, `owners::partitions_move_under_load…`, `scenarios::two_share_the_partitions…` |
 //! | the answer to COMMIT is lost | `answers::a_commit_whose_answer_is_lost…` (each outcome), `answers::connections_are_cut_at_random_moments…` |
-//! | ledger restored to a few batches ago | not yet here; numbers: `billing::runs::a_counter_behind_the_topic…` |
+//! | ledger restored to a few batches ago | `restored::a_ledger_restored…`, `refusals::rollups_of_a_lost_future…`; numbers: `billing::runs::a_counter_behind_the_topic…` |
 //! | ClickHouse down or dropped; a restart meanwhile | `scenarios::without_clickhouse…`, `e2e::failures::clickhouse_dies…` |
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
 //! | a long snapshot under load | none here: it is a matter of speed |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
-//! | topic recreated, trimmed, cut and refilled, compacted, widened | `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`, each at start; compacted and widened while running: `while_running::a_topic_widened…` |
+//! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; `while_running::a_topic_…`; compacted and widened while running: `while_running::a_topic_widened…` |
 //! | a store refuses the data itself | `refusals::*` |
 //! | broker time far ahead | `time::a_clock_far_behind…` |
 //! | broker time steps back; future events; copies with another `time` | `metering::identities`, `metering::cuts`; in the future: `scenarios::every_event…` |
@@ -33,6 +33,7 @@ mod answers;
 mod formats;
 mod owners;
 mod refusals;
+mod restored;
 mod time;
 mod topics;
 mod while_running;

@@ -24,7 +24,7 @@ use crate::scenarios::{ACCEPTED, check, journal, stack};
 
 const TICK_AFTER_MS: u64 = 300;
 /// Long enough for a busy machine to do before the end what must be done before it.
-const PERIOD_ENDS_AFTER_MS: i64 = 12_000;
+const PERIOD_ENDS_AFTER_MS: i64 = 10_000;
 
 /// Adds a tenant whose billing period ends soon, and says when.
 async fn add_tenant_whose_period_ends(house: &House, tenant: &str) -> Timestamp {

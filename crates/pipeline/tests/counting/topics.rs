@@ -55,9 +55,57 @@ fn everywhere(house: &House, from: usize, to: usize) -> Vec<weir_backends::journ
     (from..to).map(record).collect()
 }
 
+/// A name, an accident, and all the words of the refusal; its last words name the way out.
+type Case = (&'static str, Accident, &'static [&'static str]);
+
+const CASES: [Case; 6] = [
+    (
+        "recreated_with_fewer_records",
+        Accident::Recreated(8),
+        &["the ledger has counted up to", "the topic was recreated or cut", "raise the generation"],
+    ),
+    (
+        "recreated_with_more_records",
+        Accident::Recreated(2_000),
+        &["holds another record", "cut and refilled", "raise the generation"],
+    ),
+    (
+        "trimmed_above_what_was_counted",
+        Accident::Trimmed,
+        &["the journal was trimmed to offset", "records are lost", "raise the generation"],
+    ),
+    (
+        "widened",
+        Accident::Widened(6),
+        &["has 6 partitions, but counting began with 4", "recreate it with 4 or begin a new ledger"],
+    ),
+    (
+        "compacted",
+        Accident::Altered("cleanup.policy", "compact"),
+        &["cleanup.policy=compact", "needs cleanup.policy=delete", "alter the topic's configuration"],
+    ),
+    (
+        "with_the_producers_time",
+        Accident::Altered("message.timestamp.type", "CreateTime"),
+        &["=CreateTime", "needs message.timestamp.type=LogAppendTime", "alter the topic's configuration"],
+    ),
+];
+
+/// All side by side, since each mostly waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_no_longer_the_one_that_was_counted_is_refused_at_start() {
+    let mut checks = tokio::task::JoinSet::new();
+    for case in CASES {
+        checks.spawn(check(case));
+    }
+    while let Some(checked) = checks.join_next().await {
+        checked.unwrap();
+    }
+}
+
 /// After the accident, counting says all of the words, at least once for each partition or as
 /// the reason why it ends, and has not changed the ledger.
-async fn check(name: &str, accident: Accident, words: &[&str]) {
+async fn check((name, accident, words): Case) {
     let house = House::build(stack(), name).await;
     let running = house.start();
     let (_, records) = journal(&house, 0, 300);
@@ -79,48 +127,11 @@ async fn check(name: &str, accident: Accident, words: &[&str]) {
         }
         if running.task.is_finished() {
             let refusal = (&mut running.task).await.unwrap().unwrap_err().to_string();
-            assert!(says(&refusal), "{refusal}");
+            assert!(says(&refusal), "{name}: {refusal}");
             break;
         }
-        assert!(Instant::now() < deadline, "{words:?} are not in {problems:?}");
+        assert!(Instant::now() < deadline, "{name}: {words:?} are not in {problems:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(house.text(LEDGER).await, before, "the ledger was changed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recreated_topic_with_fewer_records_is_refused() {
-    let words = ["the ledger has counted up to", "the topic was recreated or cut", "raise the generation"];
-    check("recreated_fewer", Accident::Recreated(8), &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recreated_topic_with_more_records_is_refused() {
-    let words = ["holds another record", "cut and refilled", "raise the generation"];
-    check("recreated_more", Accident::Recreated(2_000), &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_trimmed_above_what_was_counted_is_refused() {
-    let words = ["the journal was trimmed to offset", "records are lost", "raise the generation"];
-    check("trimmed", Accident::Trimmed, &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_widened_topic_is_refused() {
-    let words = ["has 6 partitions, but counting began with 4", "recreate it with 4 or begin a new ledger"];
-    check("widened", Accident::Widened(6), &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compacted_topic_is_refused() {
-    let words =
-        ["has cleanup.policy=compact", "needs cleanup.policy=delete", "alter the topic's configuration"];
-    check("compacted", Accident::Altered("cleanup.policy", "compact"), &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_with_the_producers_time_is_refused() {
-    let words = ["has message.timestamp.type=CreateTime", "needs message.timestamp.type=LogAppendTime"];
-    check("create_time", Accident::Altered("message.timestamp.type", "CreateTime"), &words).await;
+    assert_eq!(house.text(LEDGER).await, before, "{name}: the ledger was changed");
 }
