@@ -15,7 +15,7 @@
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
 //! | a long snapshot under load | none here: it is a matter of speed |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
-//! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; `while_running::a_topic_…`; compacted and widened while running: `while_running::a_topic_widened…` |
+//! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; while running: `while_running::a_topic_…` |
 //! | a store refuses the data itself | `refusals::*` |
 //! | broker time far ahead | `time::a_clock_far_behind…` |
 //! | broker time steps back; future events; copies with another `time` | `metering::identities`, `metering::cuts`; in the future: `scenarios::every_event…` |
