@@ -23,7 +23,6 @@ use super::retry::delays;
 use super::shared::Shared;
 use crate::error::PipelineError;
 use crate::status::PartitionState;
-use crate::world::{Runtime, World};
 
 /// How long the registry is believed that it has no such schema.
 const MISSING_FOR: Duration = Duration::from_secs(10);
@@ -75,14 +74,14 @@ impl Decoder {
 
     /// Waits until the registry has said what these records need; the partition's status
     /// says so meanwhile. False when the partition was taken away.
-    pub(crate) async fn learn_patiently<W: World>(
+    pub(crate) async fn learn_patiently(
         &self,
-        shared: &Shared<W>,
+        shared: &Shared,
         partition: Partition,
         records: &[OwnedRecord],
         cancelled: &CancellationToken,
     ) -> Result<bool, PipelineError> {
-        let mut waits = delays(&shared.runtime);
+        let mut waits = delays();
         loop {
             let asked = tokio::select! {
                 biased;
@@ -100,7 +99,7 @@ impl Decoder {
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => return Ok(false),
-                () = shared.runtime.sleep(waits.next().unwrap_or_default()) => {}
+                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
             }
         }
     }

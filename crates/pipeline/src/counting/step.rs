@@ -60,6 +60,9 @@ pub(crate) async fn step(
     suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
 ) -> Result<Stepped, PipelineError> {
+    if !shared.decoder.learn_patiently(shared, owned.partition, &records, cancelled).await? {
+        return Ok(Stepped::Cancelled);
+    }
     let Owned { partition, token, shard, last } = owned;
     let (applied, catalogue) = apply(shared, partition, shard, records, suspect).await?;
     let Applied { shard, records, batch, outcome } = applied;
