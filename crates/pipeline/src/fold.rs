@@ -1,42 +1,45 @@
 //! Folding usage every second or so, for the partitions of this process; and at once, for
-//! billing and verification, which fold first (invariant 7).
+//! billing, which folds first (invariant 7). Deltas are merged here; the ledger adds them to
+//! the usage rows if nobody else has.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir_backends::StoreError;
-use weir_backends::ledger::partition;
-use weir_backends::ledger::usage::{Folded, fold_step};
-use weir_backends::postgres::Pool;
+use weir_backends::ledger::usage::merge;
 use weir_core::Partition;
 
+use crate::counting::retry::Every;
 use crate::counting::shared::Shared;
+use crate::world::{Ledger, Runtime, World};
 
-/// Folds everything that is committed, in all partitions. Safe at any time, from any process.
-pub async fn fold_now(pool: &Pool) -> Result<(), StoreError> {
-    for row in partition::all(pool).await? {
-        fold_partition(pool, row.partition).await?;
-    }
+/// Folds everything that is committed in one partition. Safe at any time, from any process.
+pub(crate) async fn fold_partition(ledger: &impl Ledger, partition: Partition) -> Result<(), StoreError> {
+    while !fold_step(ledger, partition).await? {}
     Ok(())
 }
 
-/// Folds everything that is committed in one partition.
-pub async fn fold_partition(pool: &Pool, partition: Partition) -> Result<(), StoreError> {
-    while let Folded::UpTo(_) = fold_step(pool, partition).await? {}
-    Ok(())
+/// Folds the next batches of a partition; true when nothing is left.
+pub(crate) async fn fold_step(ledger: &impl Ledger, partition: Partition) -> Result<bool, StoreError> {
+    let Some(unfolded) = ledger.unfolded(partition).await? else { return Ok(true) };
+    let next_offset = unfolded.next_offset;
+    let folding = merge(unfolded)?;
+    // Where someone else folded meanwhile, the next step begins where that ended.
+    let folded = ledger.fold(&folding).await?;
+    Ok(folded && folding.to == next_offset)
 }
 
 /// Folds the partitions of this process, for ever.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut every = tokio::time::interval(Duration::from_millis(shared.settings.fold_interval_ms.max(10)));
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
+    let period = Duration::from_millis(shared.settings.fold_interval_ms.max(10));
+    let mut every = Every::new(&shared.runtime, period);
     loop {
         every.tick().await;
         let mut trouble = None;
         for partition in shared.projection.partitions() {
-            let started = Instant::now();
-            match fold_partition(&shared.pool, partition).await {
-                Ok(()) => shared.metrics.fold_seconds.observe(started.elapsed().as_secs_f64()),
+            let started = shared.runtime.elapsed();
+            match fold_partition(&shared.ledger, partition).await {
+                Ok(()) => shared.metrics.fold_seconds.observe(shared.since(started).as_secs_f64()),
                 Err(error) => trouble = Some(format!("partition {partition}: {error}")),
             }
         }

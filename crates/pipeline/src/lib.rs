@@ -5,8 +5,10 @@
 pub mod aggregator;
 pub mod clock;
 mod counting;
-pub mod fold;
+mod fold;
+mod group;
 mod projection;
+pub mod world;
 
 pub mod billing;
 pub mod ledger_check;
@@ -20,6 +22,7 @@ pub mod status;
 pub use aggregator::{Aggregator, run_aggregator};
 pub use clock::Clock;
 pub use error::PipelineError;
+pub use group::{Counting, count};
 pub use metrics::PipelineMetrics;
 pub use settings::CountingSettings;
 pub use status::PipelineStatus;

@@ -75,9 +75,9 @@ impl PartitionQueue {
         (state.records.len(), state.bytes)
     }
 
-    /// Waits until something was added, at most `limit`.
-    pub async fn wait(&self, limit: Duration) {
-        let _ = tokio::time::timeout(limit, self.changed.notified()).await;
+    /// Waits until something was added since this was last waited for.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Takes records from the front, up to a number and about so many bytes, but at least one.

@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection};
 use weir_core::{Generation, Partition, Quantity, Timestamp};
 use weir_metering::aggregate::UsageKey;
 
-use super::usage::{Columns, DELTAS, DeltasRow, merge};
+use super::usage::{Columns, DELTAS, Deltas, merge_batches};
 use crate::StoreError;
 use crate::postgres::Pool;
 
@@ -96,7 +96,7 @@ pub async fn pending(pool: &Pool, partition: Partition) -> Result<Option<Rollup>
     else {
         return Ok(None);
     };
-    let rows: Vec<DeltasRow> = sqlx::query_as(DELTAS)
+    let rows: Vec<Deltas> = sqlx::query_as(DELTAS)
         .bind(partition)
         .bind(generation)
         .bind(rolled_to)
@@ -105,7 +105,7 @@ pub async fn pending(pool: &Pool, partition: Partition) -> Result<Option<Rollup>
         .fetch_all(&mut *snapshot)
         .await
         .map_err(failed)?;
-    let (deltas, to) = merge(partition, rolled_to, &rows)?;
+    let (deltas, to) = merge_batches(partition, rolled_to, &rows)?;
     let totals = read_totals(&mut snapshot, (generation, partition), deltas.keys()).await?;
     snapshot.commit().await.map_err(failed)?;
     Ok(Some(Rollup { partition, generation, to, folded_to, totals }))

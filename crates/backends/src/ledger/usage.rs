@@ -74,87 +74,129 @@ const NEW_VALUES: &str = "WITH fresh AS (
 /// Batches folded at once: bounds memory and the length of the transaction.
 const BATCHES_MAX: i64 = 64;
 
-/// What one step of folding did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Folded {
-    /// Everything committed is in the usage rows.
-    Everything,
-    /// Rows hold everything below this now, and there is more.
-    UpTo(i64),
+/// The deltas of a batch, as it keeps them.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Deltas {
+    /// The first offset of the batch.
+    #[sqlx(rename = "from_offset")]
+    pub from: i64,
+    /// The first offset after it.
+    #[sqlx(rename = "to_offset")]
+    pub to: i64,
+    /// `wire::batch_blob` of the deltas.
+    pub deltas: Vec<u8>,
 }
 
-#[derive(FromRow)]
-pub(super) struct DeltasRow {
-    pub(super) from_offset: i64,
-    pub(super) to_offset: i64,
-    pub(super) deltas: Vec<u8>,
+/// Batches of a partition that are not folded yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfolded {
+    /// Which partition.
+    pub partition: Partition,
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// Usage rows hold everything below.
+    pub from: i64,
+    /// The first offset not yet counted.
+    pub next_offset: i64,
+    /// The next batches: at most so many as are folded at once.
+    pub batches: Vec<Deltas>,
 }
 
-/// Folds the next batches of a partition.
-pub async fn fold_step(pool: &Pool, partition: Partition) -> Result<Folded, StoreError> {
+/// Usage to be added to the usage rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folding {
+    /// Which partition.
+    pub partition: Partition,
+    /// Which life of the topic.
+    pub generation: Generation,
+    /// Usage rows hold everything below.
+    pub from: i64,
+    /// And will hold everything below this.
+    pub to: i64,
+    /// The usage.
+    pub usage: BTreeMap<UsageKey, Aggregate>,
+}
+
+/// The next batches of a partition that are not folded; `None` when all are.
+pub async fn unfolded(pool: &Pool, partition: Partition) -> Result<Option<Unfolded>, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
     let standing: Option<(Generation, i64, i64)> =
         sqlx::query_as(STANDING).bind(partition).fetch_optional(pool).await.map_err(failed)?;
-    let Some((generation, folded_to, next_offset)) = standing else { return Ok(Folded::Everything) };
-    if folded_to >= next_offset {
-        return Ok(Folded::Everything);
-    }
-    let rows: Vec<DeltasRow> = sqlx::query_as(DELTAS)
+    let Some((generation, from, next_offset)) = standing.filter(|(_, folded, next)| folded < next) else {
+        return Ok(None);
+    };
+    let batches = sqlx::query_as(DELTAS)
         .bind(partition)
         .bind(generation)
-        .bind(folded_to)
+        .bind(from)
         .bind(next_offset)
         .bind(BATCHES_MAX)
         .fetch_all(pool)
         .await
         .map_err(failed)?;
-    let (deltas, to) = merge(partition, folded_to, &rows)?;
-    month::ensure(pool, deltas.keys().map(|key| key.hour)).await?;
+    Ok(Some(Unfolded { partition, generation, from, next_offset, batches }))
+}
+
+/// What batches come to together.
+///
+/// # Errors
+/// When they do not follow each other, or cannot be read.
+pub fn merge(unfolded: Unfolded) -> Result<Folding, StoreError> {
+    let Unfolded { partition, generation, from, batches, .. } = unfolded;
+    let (usage, to) = merge_batches(partition, from, &batches)?;
+    Ok(Folding { partition, generation, from, to, usage })
+}
+
+/// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it
+/// meanwhile; then nothing happens, and the answer is false.
+pub async fn fold(pool: &Pool, folding: &Folding) -> Result<bool, StoreError> {
+    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let Folding { partition, generation, from, to, usage } = folding;
+    month::ensure(pool, usage.keys().map(|key| key.hour)).await?;
     let mut transaction = pool.begin().await.map_err(failed)?;
     sqlx::query(LOCK).bind(partition).execute(&mut *transaction).await.map_err(failed)?;
     let still: Option<(Generation, i64, i64)> =
         sqlx::query_as(STANDING).bind(partition).fetch_optional(&mut *transaction).await.map_err(failed)?;
-    if still.map(|(generation, folded_to, _)| (generation, folded_to)) != Some((generation, folded_to)) {
-        // Someone else folded meanwhile; the next step begins where that ended.
-        return Ok(Folded::UpTo(folded_to));
+    if still.map(|(generation, folded_to, _)| (generation, folded_to)) != Some((*generation, *from)) {
+        return Ok(false);
     }
-    write(&mut transaction, (generation, partition), &deltas).await.map_err(failed)?;
+    write(&mut transaction, (*generation, *partition), usage).await.map_err(failed)?;
     let moved = sqlx::query(FOLDED)
         .bind(partition)
         .bind(generation)
-        .bind(folded_to)
+        .bind(from)
         .bind(to)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
     if moved.rows_affected() != 1 {
-        return Ok(Folded::UpTo(folded_to));
+        return Ok(false);
     }
     transaction.commit().await.map_err(failed)?;
-    Ok(if to == next_offset { Folded::Everything } else { Folded::UpTo(to) })
+    Ok(true)
 }
 
 /// Merges the deltas of batches that must follow each other from `from` on.
-pub(super) fn merge(
+pub(super) fn merge_batches(
     partition: Partition,
     from: i64,
-    rows: &[DeltasRow],
+    rows: &[Deltas],
 ) -> Result<(BTreeMap<UsageKey, Aggregate>, i64), StoreError> {
     let corrupt = |words: String| StoreError::corrupt(ATTEMPT, format!("partition {partition}: {words}"));
     let mut deltas = BTreeMap::new();
     let mut to = from;
     for row in rows {
-        if row.from_offset != to {
+        if row.from != to {
             return Err(corrupt(format!(
                 "a batch should begin at {to}, the next begins at {}",
-                row.from_offset
+                row.from
             )));
         }
-        to = row.to_offset;
+        to = row.to;
         let more = decode_deltas(&row.deltas)
-            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from_offset)))?;
+            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from)))?;
         merge_deltas(&mut deltas, more)
-            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from_offset)))?;
+            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from)))?;
     }
     if to == from {
         return Err(corrupt(format!("there is no batch that begins at {from}")));

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use weir_backends::books::{self, BilledPeriod, DuePeriod, JournalReach};
-use weir_backends::ledger::usage::{Folded, fold_step};
 use weir_backends::postgres::Pool;
 use weir_backends::{StoreError, catalog};
 use weir_billing::subscription::closable;
@@ -21,6 +20,8 @@ use weir_metering::meter::{Aggregation, MeterKey};
 use super::finalize::{self, Outcome, Place};
 use super::report::{Refused, RunReport, Waiting};
 use super::{BillingError, BillingSettings};
+use crate::fold::fold_step;
+use crate::world::PostgresLedger;
 
 /// Steps of folding a partition at most; each takes up to 64 batches, so a million batches.
 const FOLD_STEPS_MAX: u32 = 16_384;
@@ -112,9 +113,10 @@ impl<'a> Books<'a> {
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
     /// may wait for the next run.
     async fn fold(&self) -> Result<(), StoreError> {
+        let ledger = PostgresLedger::new(self.pool.clone());
         for partition in 0..self.partitions {
             let mut steps_left = FOLD_STEPS_MAX;
-            while steps_left > 0 && fold_step(self.pool, partition).await? != Folded::Everything {
+            while steps_left > 0 && !fold_step(&ledger, partition).await? {
                 steps_left -= 1;
             }
         }

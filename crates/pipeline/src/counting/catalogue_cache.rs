@@ -2,25 +2,27 @@
 //! that a commit rarely finds it to be old (then the batch is judged again).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
-use weir_backends::postgres::Pool;
-use weir_backends::{StoreError, catalog};
+use weir_backends::StoreError;
 use weir_metering::catalogue::Catalogue;
+
+use crate::world::{Ledger, Runtime, World};
 
 /// A version that was looked at so recently is taken to be the newest.
 const FRESH: Duration = Duration::from_millis(20);
 
-#[derive(Debug)]
-pub(crate) struct CatalogueCache {
-    pool: Pool,
-    held: Mutex<Option<(Arc<Catalogue>, Instant)>>,
+pub(crate) struct CatalogueCache<W: World> {
+    ledger: W::Ledger,
+    runtime: W::Runtime,
+    /// The copy, and when it was the newest.
+    held: Mutex<Option<(Arc<Catalogue>, Duration)>>,
 }
 
-impl CatalogueCache {
-    pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool, held: Mutex::new(None) }
+impl<W: World> CatalogueCache<W> {
+    pub(crate) fn new(ledger: W::Ledger, runtime: W::Runtime) -> Self {
+        Self { ledger, runtime, held: Mutex::new(None) }
     }
 
     /// The catalogue, at most a moment old.
@@ -36,17 +38,17 @@ impl CatalogueCache {
     async fn looked_at_within(&self, age_max: Duration) -> Result<Arc<Catalogue>, StoreError> {
         let mut held = self.held.lock().await;
         if let Some((catalogue, looked_at)) = &mut *held {
-            if looked_at.elapsed() < age_max {
+            if self.runtime.elapsed().saturating_sub(*looked_at) < age_max {
                 return Ok(Arc::clone(catalogue));
             }
-            let now = Instant::now();
-            if catalog::version(&self.pool).await? == catalogue.version {
+            let now = self.runtime.elapsed();
+            if self.ledger.catalogue_version().await? == catalogue.version {
                 *looked_at = now;
                 return Ok(Arc::clone(catalogue));
             }
         }
-        let now = Instant::now();
-        let catalogue = Arc::new(catalog::load(&self.pool).await?);
+        let now = self.runtime.elapsed();
+        let catalogue = Arc::new(self.ledger.catalogue().await?);
         tracing::info!(version = catalogue.version, tenants = catalogue.tenants.len(), "catalogue loaded");
         *held = Some((Arc::clone(&catalogue), now));
         Ok(catalogue)

@@ -23,6 +23,7 @@ use super::retry::delays;
 use super::shared::Shared;
 use crate::error::PipelineError;
 use crate::status::PartitionState;
+use crate::world::{Runtime, World};
 
 /// How long the registry is believed that it has no such schema.
 const MISSING_FOR: Duration = Duration::from_secs(10);
@@ -74,14 +75,14 @@ impl Decoder {
 
     /// Waits until the registry has said what these records need; the partition's status
     /// says so meanwhile. False when the partition was taken away.
-    pub(crate) async fn learn_patiently(
+    pub(crate) async fn learn_patiently<W: World>(
         &self,
-        shared: &Shared,
+        shared: &Shared<W>,
         partition: Partition,
         records: &[OwnedRecord],
         cancelled: &CancellationToken,
     ) -> Result<bool, PipelineError> {
-        let mut waits = delays();
+        let mut waits = delays(&shared.runtime);
         loop {
             let asked = tokio::select! {
                 biased;
@@ -99,7 +100,7 @@ impl Decoder {
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => return Ok(false),
-                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
+                () = shared.runtime.sleep(waits.next().unwrap_or_default()) => {}
             }
         }
     }

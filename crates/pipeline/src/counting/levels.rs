@@ -2,20 +2,21 @@
 //! the commit and without waiting for it (invariant 12). Of one key only the newest waits,
 //! so what waits is bounded by the number of limited meters.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use weir_backends::journal::{Heartbeat, OutgoingRecord, Producer};
+use weir_backends::journal::{Heartbeat, OutgoingRecord};
 use weir_metering::quota::QuotaLevel;
 use weir_wire::quota_level;
 
 use super::retry::delays;
+use crate::world::{JournalWriter, Runtime};
 
 #[derive(Debug)]
 pub(crate) struct LevelPublisher {
     topic: String,
-    waiting: Mutex<HashMap<Vec<u8>, OutgoingRecord>>,
+    waiting: Mutex<BTreeMap<Vec<u8>, OutgoingRecord>>,
     changed: Notify,
 }
 
@@ -24,7 +25,7 @@ impl LevelPublisher {
         Self { topic: topic.to_owned(), waiting: Mutex::default(), changed: Notify::new() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Vec<u8>, OutgoingRecord>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, OutgoingRecord>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,17 +54,17 @@ impl LevelPublisher {
     }
 
     /// Sends what waits, for ever.
-    pub(crate) async fn run(&self, producer: Producer) {
-        let mut waits = delays();
+    pub(crate) async fn run(&self, writer: &impl JournalWriter, runtime: &impl Runtime) {
+        let mut waits = delays(runtime);
         loop {
             self.changed.notified().await;
-            let sending: Vec<_> = self.waiting().drain().map(|(_, record)| record).collect();
-            match producer.send_all(sending.clone()).await {
-                Ok(()) => waits = delays(),
+            let sending: Vec<_> = std::mem::take(&mut *self.waiting()).into_values().collect();
+            match writer.send_all(sending.clone()).await {
+                Ok(()) => waits = delays(runtime),
                 Err(error) => {
                     tracing::warn!(%error, "quota levels wait");
                     self.put_back(sending);
-                    tokio::time::sleep(waits.next().unwrap_or_default()).await;
+                    runtime.sleep(waits.next().unwrap_or_default()).await;
                     self.changed.notify_one();
                 }
             }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use weir_backends::StoreError;
 use weir_backends::journal::{Fingerprint, Heartbeat};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow};
-use weir_backends::ledger::{chain, standing, take};
 use weir_core::time::DAY_MS;
 use weir_core::{Partition, Position, Timestamp};
 use weir_metering::record::RecordBody;
@@ -16,6 +15,7 @@ use super::reread::Reread;
 use super::shared::Shared;
 use crate::error::PipelineError;
 use crate::fold;
+use crate::world::{JournalReader, Ledger, Runtime, Stopped, World};
 
 /// A partition that is this worker's.
 #[derive(Debug)]
@@ -28,18 +28,18 @@ pub(crate) struct Owned {
 }
 
 /// Takes a partition and builds its shard.
-pub(crate) async fn take_partition(
-    shared: &Arc<Shared>,
+pub(crate) async fn take_partition<W: World>(
+    shared: &Arc<Shared<W>>,
     partition: Partition,
 ) -> Result<Owned, PipelineError> {
     if let Some(reason) = shared.status.topic_refusal() {
         return Err(PipelineError::Refused { partition, reason });
     }
-    let (low, high) = shared.consumer.watermarks(partition).await?;
-    let token = take::fresh_token()?;
+    let (low, high) = shared.reader.watermarks(partition).await?;
+    let token = shared.runtime.random().map_err(|error| ended(&error))?;
     let generation = shared.installation.generation;
     let name = shared.owner_name.as_str();
-    let row = take::take(&shared.pool, partition, (generation, low), (&token, name)).await?;
+    let row = shared.ledger.take(partition, (generation, low), (&token, name)).await?;
     if row.generation != generation {
         let reason = format!(
             "the ledger's row is of generation {}, the installation is at {generation}",
@@ -48,9 +48,9 @@ pub(crate) async fn take_partition(
         return Err(PipelineError::Refused { partition, reason });
     }
     compare(shared, partition, row.next_offset, row.last.as_ref(), (low, high)).await?;
-    let missing = chain::exceptions(&shared.pool, (partition, generation), row.projected_to, 1).await?;
+    let missing = shared.ledger.exceptions((partition, generation), row.projected_to, 1).await?;
     shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
-    fold::fold_partition(&shared.pool, partition).await?;
+    fold::fold_partition(&shared.ledger, partition).await?;
     let shard = rebuild(shared, &row, low).await?;
     shared.status.partition(partition, |status| {
         status.next_offset = row.next_offset;
@@ -67,8 +67,8 @@ pub(crate) async fn take_partition(
 }
 
 /// Whether the journal still holds what the ledger counted.
-pub(crate) async fn compare(
-    shared: &Shared,
+pub(crate) async fn compare<W: World>(
+    shared: &Shared<W>,
     partition: Partition,
     next_offset: i64,
     last: Option<&Fingerprint>,
@@ -88,7 +88,7 @@ pub(crate) async fn compare(
         ));
     }
     let Some(last) = last.filter(|last| last.offset >= low) else { return Ok(()) };
-    match shared.consumer.read_one(partition, last.offset).await? {
+    match shared.reader.read_one(partition, last.offset).await? {
         Some(found) if found.fingerprint() == *last => Ok(()),
         Some(found) => refused(format!(
             "offset {} holds another record (of {}) than the one that was counted (of {}): the topic was cut \
@@ -105,7 +105,11 @@ pub(crate) async fn compare(
     }
 }
 
-async fn rebuild(shared: &Arc<Shared>, row: &PartitionRow, low: i64) -> Result<Shard, PipelineError> {
+async fn rebuild<W: World>(
+    shared: &Arc<Shared<W>>,
+    row: &PartitionRow,
+    low: i64,
+) -> Result<Shard, PipelineError> {
     let settings = &shared.settings;
     let catalogue = shared.catalogue.refresh().await?;
     let kept_ms = settings.window_ms + settings.future_ms;
@@ -113,9 +117,9 @@ async fn rebuild(shared: &Arc<Shared>, row: &PartitionRow, low: i64) -> Result<S
     let recovered = Recovered {
         next_offset: row.next_offset,
         broker_time_max: row.broker_time_max,
-        limits: standing::limits(&shared.pool, row.partition).await?,
-        totals: standing::totals(&shared.pool, row.partition, ends_after, &catalogue).await?,
-        series: standing::series(&shared.pool, row.partition).await?,
+        limits: shared.ledger.limits(row.partition).await?,
+        totals: shared.ledger.totals(row.partition, ends_after, &catalogue).await?,
+        series: shared.ledger.series(row.partition).await?,
     };
     let config = ShardConfig {
         generation: row.generation,
@@ -135,8 +139,8 @@ async fn rebuild(shared: &Arc<Shared>, row: &PartitionRow, low: i64) -> Result<S
 }
 
 /// Reads the ids of the window again from the journal, minus what was not accepted.
-async fn remember(
-    shared: &Arc<Shared>,
+async fn remember<W: World>(
+    shared: &Arc<Shared<W>>,
     row: &PartitionRow,
     low: i64,
     mut shard: Shard,
@@ -144,8 +148,8 @@ async fn remember(
     let settings = &shared.settings;
     let place = (row.partition, row.generation);
     let since = row.broker_time_max.plus_millis(-(settings.window_ms + settings.future_ms + DAY_MS));
-    let Some(from) = chain::first_reaching(&shared.pool, place, since).await? else { return Ok(shard) };
-    let mut running = chain::broker_time_before(&shared.pool, place, from).await?.unwrap_or_default();
+    let Some(from) = shared.ledger.first_reaching(place, since).await? else { return Ok(shard) };
+    let mut running = shared.ledger.broker_time_before(place, from).await?.unwrap_or_default();
     if from < low {
         tracing::warn!(
             partition = row.partition,
@@ -160,7 +164,7 @@ async fn remember(
         let schemas = shared.decoder.schemas_for(&raw).await?;
         drop(raw);
         let decoding = Arc::clone(shared);
-        let remembered = tokio::task::spawn_blocking(move || {
+        let remembered = shared.runtime.compute(move || {
             for (record, accepted) in &records {
                 running = running.max(Timestamp::clamped(record.broker_time_ms));
                 if !accepted {
@@ -182,6 +186,6 @@ async fn remember(
     Ok(shard)
 }
 
-pub(crate) fn ended(error: &tokio::task::JoinError) -> PipelineError {
+pub(crate) fn ended(error: &Stopped) -> PipelineError {
     PipelineError::Ended { part: "the shard", reason: error.to_string() }
 }

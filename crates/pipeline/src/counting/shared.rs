@@ -1,35 +1,42 @@
 //! What all partitions of a process share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_backends::config::KafkaConfig;
-use weir_backends::journal::{JournalConsumer, Producer};
-use weir_backends::postgres::{Installation, Pool};
+use weir_backends::postgres::Installation;
 
 use super::catalogue_cache::CatalogueCache;
 use super::decoder::Decoder;
 use super::levels::LevelPublisher;
-use crate::clock::Clock;
 use crate::metrics::PipelineMetrics;
 use crate::projection::ProjectionQueue;
 use crate::settings::CountingSettings;
 use crate::status::PipelineStatus;
+use crate::world::{Runtime, World};
 
-#[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Shared<W: World> {
+    pub(crate) reader: W::Reader,
+    pub(crate) writer: W::Writer,
+    pub(crate) ledger: W::Ledger,
+    pub(crate) runtime: W::Runtime,
+    /// Names of topics, for words and records.
     pub(crate) kafka: KafkaConfig,
-    pub(crate) pool: Pool,
     pub(crate) settings: CountingSettings,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) status: Arc<PipelineStatus>,
-    pub(crate) clock: Clock,
     pub(crate) installation: Installation,
-    pub(crate) producer: Producer,
-    pub(crate) consumer: JournalConsumer,
-    pub(crate) catalogue: CatalogueCache,
+    pub(crate) catalogue: CatalogueCache<W>,
     pub(crate) decoder: Decoder,
     pub(crate) levels: LevelPublisher,
     pub(crate) projection: ProjectionQueue,
     /// `host:pid`, for people.
     pub(crate) owner_name: String,
+}
+
+impl<W: World> Shared<W> {
+    /// How long ago `moment` was, which the runtime told.
+    pub(crate) fn since(&self, moment: Duration) -> Duration {
+        self.runtime.elapsed().saturating_sub(moment)
+    }
 }

@@ -2,12 +2,11 @@
 //! it cannot be done, nothing of it has been counted.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
 use weir_backends::journal::{Heartbeat, OwnedRecord};
-use weir_backends::ledger::commit::{Commit, CommitAlert, CommitAnswer, CommitLimits, commit, find_out};
+use weir_backends::ledger::commit::{Commit, CommitAlert, CommitAnswer, CommitLimits};
 use weir_backends::ledger::partition::OwnerToken;
 use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position};
@@ -26,6 +25,7 @@ use super::shared::Shared;
 use crate::error::PipelineError;
 use crate::projection::CommittedRows;
 use crate::status::PartitionState;
+use crate::world::{JournalWriter, Ledger, Runtime, World};
 
 /// The version of the code that batches are judged by.
 const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
@@ -53,8 +53,8 @@ struct Applied {
 }
 
 /// Counts the records, which follow each other from the shard's next offset on.
-pub(crate) async fn step(
-    shared: &Arc<Shared>,
+pub(crate) async fn step<W: World>(
+    shared: &Arc<Shared<W>>,
     owned: Owned,
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
@@ -73,7 +73,7 @@ pub(crate) async fn step(
         return Ok(Stepped::Cancelled);
     }
     let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
-    let started = Instant::now();
+    let started = shared.runtime.elapsed();
     let answer = match commit_patiently(shared, partition, &change).await {
         Err(PipelineError::Store(error)) if error.is_refusal() => {
             let offset = records.first().map_or(batch.from, |first| first.offset);
@@ -82,7 +82,7 @@ pub(crate) async fn step(
         }
         answer => answer?,
     };
-    shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+    shared.metrics.commit_seconds.observe(shared.since(started).as_secs_f64());
     match answer {
         CommitAnswer::CatalogueMoved => return Ok(Stepped::Rebuild),
         CommitAnswer::Lost => return Ok(Stepped::Lost),
@@ -95,8 +95,8 @@ pub(crate) async fn step(
 }
 
 /// Decodes and applies, on a thread for work that takes the processor.
-async fn apply(
-    shared: &Arc<Shared>,
+async fn apply<W: World>(
+    shared: &Arc<Shared<W>>,
     partition: Partition,
     mut shard: Shard,
     records: Vec<OwnedRecord>,
@@ -104,12 +104,12 @@ async fn apply(
 ) -> Result<(Applied, Arc<Catalogue>), PipelineError> {
     let schemas = shared.decoder.schemas_for(&records).await?;
     let mut catalogue = shared.catalogue.current().await?;
-    let started = Instant::now();
+    let started = shared.runtime.elapsed();
     let (from, to) =
         (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
     let (decoding, judging) = (Arc::clone(shared), Arc::clone(&catalogue));
     let suspect = suspect.cloned();
-    let decoded = tokio::task::spawn_blocking(move || {
+    let decoded = shared.runtime.compute(move || {
         let decode = |record: &OwnedRecord| {
             let decoded = decoding.decoder.decode(&schemas, record);
             match &suspect {
@@ -126,13 +126,13 @@ async fn apply(
     if unknown {
         catalogue = shared.catalogue.refresh().await?;
     }
-    let judging = Arc::clone(&catalogue);
-    let applied = tokio::task::spawn_blocking(move || {
-        let outcome = shard.apply(&batch, &judging);
+    let (judging, runtime) = (Arc::clone(&catalogue), shared.runtime.clone());
+    let applied = shared.runtime.compute(move || {
+        let outcome = runtime.apply(&mut shard, &batch, &judging);
         Applied { shard, records, batch, outcome }
     });
     let applied = applied.await.map_err(|error| ended(&error))?;
-    shared.metrics.apply_seconds.observe(started.elapsed().as_secs_f64());
+    shared.metrics.apply_seconds.observe(shared.since(started).as_secs_f64());
     Ok((applied, catalogue))
 }
 
@@ -144,8 +144,8 @@ fn without_body(record: JournalRecord, suspect: &Suspect) -> JournalRecord {
 
 /// Sends dead letters and forwards until all are acknowledged; false when the partition was
 /// taken away meanwhile.
-async fn send(
-    shared: &Shared,
+async fn send<W: World>(
+    shared: &Shared<W>,
     partition: Partition,
     shard: &Shard,
     records: &[OwnedRecord],
@@ -162,19 +162,24 @@ async fn send(
     if leaving.is_empty() {
         return Ok(true);
     }
-    let mut waits = delays();
-    while let Err(error) = shared.producer.send_all(leaving.clone()).await {
+    let mut waits = delays(&shared.runtime);
+    while let Err(error) = shared.writer.send_all(leaving.clone()).await {
         wait_or_give_up(shared, partition, error)?;
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => return Ok(false),
-            () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
+            () = shared.runtime.sleep(waits.next().unwrap_or_default()) => {}
         }
     }
     Ok(true)
 }
 
 /// Notes a transient error and lets the caller wait; returns any other.
-fn wait_or_give_up(shared: &Shared, partition: Partition, error: StoreError) -> Result<(), PipelineError> {
+fn wait_or_give_up<W: World>(
+    shared: &Shared<W>,
+    partition: Partition,
+    error: StoreError,
+) -> Result<(), PipelineError> {
     if !error.is_transient() {
         return Err(error.into());
     }
@@ -231,34 +236,34 @@ fn change(
 }
 
 /// Commits, through every interruption: after a lost answer the ledger is asked.
-async fn commit_patiently(
-    shared: &Shared,
+async fn commit_patiently<W: World>(
+    shared: &Shared<W>,
     partition: Partition,
     change: &Commit,
 ) -> Result<CommitAnswer, PipelineError> {
-    let mut waits = delays();
+    let mut waits = delays(&shared.runtime);
     loop {
-        match commit(&shared.pool, change).await {
+        match shared.ledger.commit(change).await {
             Ok(CommitAnswer::Lost) => {}
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 wait_or_give_up(shared, partition, error)?;
-                tokio::time::sleep(waits.next().unwrap_or_default()).await;
+                shared.runtime.sleep(waits.next().unwrap_or_default()).await;
             }
         }
-        match find_out(&shared.pool, change).await {
+        match shared.ledger.find_out(change).await {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
             Err(error) => {
                 wait_or_give_up(shared, partition, error)?;
-                tokio::time::sleep(waits.next().unwrap_or_default()).await;
+                shared.runtime.sleep(waits.next().unwrap_or_default()).await;
             }
         }
     }
 }
 
 /// Gives the accepted events to the projection.
-fn hand_over(shared: &Shared, shard: &Shard, batch: Batch, outcome: &Outcome) {
+fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome) {
     let generation = shard.config().generation;
     let Batch { partition, from, to, records } = batch;
     let mut accepted = outcome.accepted.iter().map(|one| one.index).peekable();

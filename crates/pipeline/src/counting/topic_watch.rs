@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_backends::config::KafkaConfig;
-use weir_backends::journal::topics;
 use weir_backends::postgres::Installation;
 
+use super::retry::Every;
 use super::shared::Shared;
+use crate::world::{JournalReader, World};
 
 /// How often the topic is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks, for ever.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
+    let mut every = Every::new(&shared.runtime, LOOK_EVERY);
     loop {
         every.tick().await;
-        let refusal = match topics::check(&shared.kafka).await {
+        let refusal = match shared.reader.topic().await {
             Ok(partitions) => other_number(&shared.kafka, &shared.installation, partitions),
             Err(error) if error.is_transient() => continue,
             Err(error) => Some(error.to_string()),

@@ -3,11 +3,11 @@
 //! waited for; everything else is said in the status, and looked at again later.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
-use weir_backends::journal::{OwnedRecord, PartitionQueue};
+use weir_backends::journal::OwnedRecord;
 use weir_core::{Partition, Timestamp};
 
 use super::caution::{Caution, Refusal};
@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::step::{Stepped, step};
 use crate::error::PipelineError;
 use crate::status::PartitionState;
+use crate::world::{JournalReader, JournalWriter, RecordQueue, Runtime, World};
 
 /// How often the ends of the partition are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -38,16 +39,20 @@ enum End {
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Counts a partition until cancelled.
-pub(crate) async fn run_partition(shared: Arc<Shared>, partition: Partition, cancelled: CancellationToken) {
-    let mut waits = delays();
+pub(crate) async fn run_partition<W: World>(
+    shared: Arc<Shared<W>>,
+    partition: Partition,
+    cancelled: CancellationToken,
+) {
+    let mut waits = delays(&shared.runtime);
     let mut caution = Caution::default();
     while !cancelled.is_cancelled() {
-        let started = Instant::now();
+        let started = shared.runtime.elapsed();
         let ended = take_and_count(&shared, partition, &mut caution, &cancelled).await;
-        shared.consumer.stop(partition);
+        shared.reader.stop(partition);
         shared.metrics.owned(partition, false);
-        if started.elapsed() > Duration::from_secs(60) {
-            waits = delays();
+        if shared.since(started) > Duration::from_secs(60) {
+            waits = delays(&shared.runtime);
         }
         let wait = match ended {
             Ok(End::Cancelled) => break,
@@ -62,8 +67,9 @@ pub(crate) async fn run_partition(shared: Arc<Shared>, partition: Partition, can
             }
         };
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => break,
-            () = tokio::time::sleep(wait) => {}
+            () = shared.runtime.sleep(wait) => {}
         }
     }
     shared.projection.release(partition);
@@ -72,7 +78,7 @@ pub(crate) async fn run_partition(shared: Arc<Shared>, partition: Partition, can
     });
 }
 
-fn say(shared: &Shared, partition: Partition, error: &PipelineError) {
+fn say<W: World>(shared: &Shared<W>, partition: Partition, error: &PipelineError) {
     let words = error.to_string();
     let state = match error {
         _ if error.is_transient() => PartitionState::Waiting(words),
@@ -88,20 +94,21 @@ fn say(shared: &Shared, partition: Partition, error: &PipelineError) {
     }
 }
 
-async fn take_and_count(
-    shared: &Arc<Shared>,
+async fn take_and_count<W: World>(
+    shared: &Arc<Shared<W>>,
     partition: Partition,
     caution: &mut Caution,
     cancelled: &CancellationToken,
 ) -> Result<End, PipelineError> {
     let mut owned = tokio::select! {
+        biased;
         () = cancelled.cancelled() => return Ok(End::Cancelled),
         taken = take_partition(shared, partition) => taken?,
     };
-    let queue = shared.consumer.start(partition, owned.shard.next_offset());
+    let queue = shared.reader.start(partition, owned.shard.next_offset());
     shared.metrics.owned(partition, true);
     let label = partition.to_string();
-    let mut watched_at = Instant::now();
+    let mut watched_at = shared.runtime.elapsed();
     loop {
         shared.status.partition(partition, |status| {
             status.state = PartitionState::Counting;
@@ -109,9 +116,9 @@ async fn take_and_count(
         });
         let ids = i64::try_from(owned.shard.remembered_ids()).unwrap_or(i64::MAX);
         shared.metrics.remembered_ids.with_label_values(&[&label]).set(ids);
-        if watched_at.elapsed() > WATCH_EVERY {
+        if shared.since(watched_at) > WATCH_EVERY {
             watch(shared, partition, owned.shard.next_offset()).await?;
-            watched_at = Instant::now();
+            watched_at = shared.runtime.elapsed();
         }
         let Some(records) = gather(shared, partition, &queue, caution, cancelled).await? else {
             return Ok(End::Cancelled);
@@ -150,15 +157,15 @@ fn learn(partition: Partition, caution: &mut Caution, refusal: Refusal) -> Resul
 /// Compares journal and ledger again before records are counted that came after a silence,
 /// in which the topic may have been recreated, or cut, and filled again (invariant 2). Waits
 /// for Kafka; false when cancelled.
-async fn still_the_same(
-    shared: &Shared,
+async fn still_the_same<W: World>(
+    shared: &Shared<W>,
     owned: &Owned,
     cancelled: &CancellationToken,
 ) -> Result<bool, PipelineError> {
     let partition = owned.partition;
     loop {
         let compared = async {
-            let ends = shared.consumer.watermarks(partition).await?;
+            let ends = shared.reader.watermarks(partition).await?;
             compare(shared, partition, owned.shard.next_offset(), owned.last.as_ref(), ends).await
         };
         match compared.await {
@@ -166,18 +173,19 @@ async fn still_the_same(
             ended => return ended.map(|()| true),
         }
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => return Ok(false),
-            () = tokio::time::sleep(ASK_AGAIN) => {}
+            () = shared.runtime.sleep(ASK_AGAIN) => {}
         }
     }
 }
 
 /// Waits for a batch of records; none when it is time to watch, `None` when cancelled.
 /// A partition that stays idle gets a tick.
-async fn gather(
-    shared: &Shared,
+async fn gather<W: World>(
+    shared: &Shared<W>,
     partition: Partition,
-    queue: &PartitionQueue,
+    queue: &impl RecordQueue,
     caution: &Caution,
     cancelled: &CancellationToken,
 ) -> Result<Option<Vec<OwnedRecord>>, PipelineError> {
@@ -185,43 +193,49 @@ async fn gather(
     let records_max = caution.records_max(settings.batch_records_max);
     let interval = Duration::from_millis(settings.batch_interval_ms);
     let tick_after = Duration::from_millis(settings.tick_after_ms);
-    let idle_since = Instant::now();
-    let mut ticked_at = Instant::now();
-    let mut first_at: Option<Instant> = None;
+    let idle_since = shared.runtime.elapsed();
+    let mut ticked_at = shared.runtime.elapsed();
+    let mut first_at: Option<Duration> = None;
     loop {
         if let Some(reason) = queue.refusal().or_else(|| shared.status.topic_refusal()) {
             return Err(PipelineError::Refused { partition, reason });
         }
         let (records, bytes) = queue.held();
         let wait = if records > 0 {
-            let waited = first_at.get_or_insert_with(Instant::now).elapsed();
+            let waited = shared.since(*first_at.get_or_insert_with(|| shared.runtime.elapsed()));
             if waited >= interval || records >= records_max || bytes >= settings.batch_bytes_max {
                 return Ok(Some(queue.take(records_max, settings.batch_bytes_max)));
             }
             interval - waited
         } else {
-            if ticked_at.elapsed() >= tick_after {
-                ticked_at = Instant::now();
-                if let Err(error) = shared.producer.send(tick(&shared.kafka.usage_topic, partition)).await {
+            if shared.since(ticked_at) >= tick_after {
+                ticked_at = shared.runtime.elapsed();
+                if let Err(error) = shared.writer.send(tick(&shared.kafka.usage_topic, partition)).await {
                     tracing::warn!(partition, %error, "a tick could not be written");
                 }
             }
-            if idle_since.elapsed() >= WATCH_EVERY && ticked_at.elapsed() >= WATCH_EVERY {
+            if shared.since(idle_since) >= WATCH_EVERY && shared.since(ticked_at) >= WATCH_EVERY {
                 watch(shared, partition, -1).await?;
             }
             WATCH_EVERY.min(tick_after)
         };
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => return Ok(None),
-            () = queue.wait(wait) => {}
+            () = queue.changed() => {}
+            () = shared.runtime.sleep(wait) => {}
         }
     }
 }
 
 /// Looks at the ends of the partition: for the lag, and for a topic that was trimmed or
 /// recreated while it is counted. A `next_offset` below zero asks the status.
-async fn watch(shared: &Shared, partition: Partition, next_offset: i64) -> Result<(), PipelineError> {
-    let (low, high) = match shared.consumer.watermarks(partition).await {
+async fn watch<W: World>(
+    shared: &Shared<W>,
+    partition: Partition,
+    next_offset: i64,
+) -> Result<(), PipelineError> {
+    let (low, high) = match shared.reader.watermarks(partition).await {
         Ok(watermarks) => watermarks,
         Err(error) => {
             if shared.status.state(partition, PartitionState::Waiting(error.to_string())) {
@@ -251,15 +265,15 @@ async fn watch(shared: &Shared, partition: Partition, next_offset: i64) -> Resul
 
 /// Waits while a record's broker time is far ahead of this machine's clock (invariant 4);
 /// false when cancelled.
-async fn hold(
-    shared: &Shared,
+async fn hold<W: World>(
+    shared: &Shared<W>,
     partition: Partition,
     records: &[OwnedRecord],
     cancelled: &CancellationToken,
 ) -> bool {
     let latest = records.iter().map(|record| record.broker_time_ms).max().unwrap_or_default();
     loop {
-        let now = shared.clock.now();
+        let now = shared.runtime.now();
         if Timestamp::clamped(latest) <= now.plus_millis(shared.settings.clock_ahead_max_ms) {
             return true;
         }
@@ -272,8 +286,9 @@ async fn hold(
             tracing::error!(partition, reason, "the partition is held");
         }
         tokio::select! {
+            biased;
             () = cancelled.cancelled() => return false,
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = shared.runtime.sleep(Duration::from_secs(1)) => {}
         }
     }
 }

@@ -2,19 +2,19 @@
 //! rows; only then does the ledger hear of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir_backends::StoreError;
 use weir_backends::ledger::partition::Progress;
-use weir_backends::ledger::{chain, partition, rollup};
-use weir_backends::projection::{EventRow, Projection, RollupRow, version};
+use weir_backends::projection::{EventRow, RollupRow, version};
 use weir_core::{Partition, Position};
 use weir_metering::record::RecordBody;
 
 use super::queue::Reached;
 use crate::counting::reread::Reread;
-use crate::counting::retry::delays;
+use crate::counting::retry::{Every, delays};
 use crate::counting::shared::Shared;
+use crate::world::{JournalReader, Ledger, ProjectionStore, Runtime, World};
 
 /// Batches that are brought up at once.
 const CATCH_UP_BATCHES: i64 = 100;
@@ -27,23 +27,24 @@ const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
 const ASIDE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Writes, and measures what waits meanwhile, for ever.
-pub(crate) async fn run(shared: Arc<Shared>, projection: Projection) {
+pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     let measuring = Arc::clone(&shared);
     tokio::select! {
+        biased;
         () = write(shared, projection) => {}
         () = measure(measuring) => {}
     }
 }
 
 /// What waits, also while an insert does.
-async fn measure(shared: Arc<Shared>) {
-    let mut every = tokio::time::interval(Duration::from_millis(500));
+async fn measure<W: World>(shared: Arc<Shared<W>>) {
+    let mut every = Every::new(&shared.runtime, Duration::from_millis(500));
     loop {
         every.tick().await;
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let waiting = count(shared.projection.rows());
         shared.metrics.queue_records.with_label_values(&["projection"]).set(waiting);
-        let now = shared.clock.now().millis();
+        let now = shared.runtime.now().millis();
         let delay_ms = shared.projection.waiting_since().map_or(0, |since| now.saturating_sub(since));
         let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or_default());
         shared.metrics.projection_delay_seconds.set(delay.as_secs_f64());
@@ -53,17 +54,16 @@ async fn measure(shared: Arc<Shared>) {
     }
 }
 
-async fn write(shared: Arc<Shared>, projection: Projection) {
+async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     patiently(&shared, || projection.prepare()).await;
-    let mut every =
-        tokio::time::interval(Duration::from_millis(shared.settings.projection_interval_ms.max(10)));
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut rolled_at = Instant::now();
-    let mut tried_aside_at = Instant::now();
+    let period = Duration::from_millis(shared.settings.projection_interval_ms.max(10));
+    let mut every = Every::new(&shared.runtime, period);
+    let mut rolled_at = shared.runtime.elapsed();
+    let mut tried_aside_at = shared.runtime.elapsed();
     loop {
         every.tick().await;
-        if tried_aside_at.elapsed() >= ASIDE_AGAIN_AFTER {
-            tried_aside_at = Instant::now();
+        if shared.since(tried_aside_at) >= ASIDE_AGAIN_AFTER {
+            tried_aside_at = shared.runtime.elapsed();
             try_aside(&shared, &projection).await;
         }
         for partition in shared.projection.partitions() {
@@ -78,8 +78,8 @@ async fn write(shared: Arc<Shared>, projection: Projection) {
                 trouble(&shared, &error);
             }
         }
-        if rolled_at.elapsed() >= ROLLUPS_EVERY {
-            rolled_at = Instant::now();
+        if shared.since(rolled_at) >= ROLLUPS_EVERY {
+            rolled_at = shared.runtime.elapsed();
             for partition in shared.projection.partitions() {
                 if let Err(error) = roll_up(&shared, &projection, partition).await {
                     trouble(&shared, &error);
@@ -89,7 +89,7 @@ async fn write(shared: Arc<Shared>, projection: Projection) {
     }
 }
 
-fn trouble(shared: &Shared, error: &StoreError) {
+fn trouble<W: World>(shared: &Shared<W>, error: &StoreError) {
     let words = error.to_string();
     shared.status.update(|status| {
         if status.projection.as_deref() != Some(&words) {
@@ -101,21 +101,24 @@ fn trouble(shared: &Shared, error: &StoreError) {
 
 /// Tries until it is done. A permanent refusal is tried again, too, and said: the rows are
 /// in the journal, nothing is lost.
-async fn patiently<F: Future<Output = Result<(), StoreError>>>(shared: &Shared, mut work: impl FnMut() -> F) {
-    let mut waits = delays();
+async fn patiently<W: World, F: Future<Output = Result<(), StoreError>>>(
+    shared: &Shared<W>,
+    mut work: impl FnMut() -> F,
+) {
+    let mut waits = delays(&shared.runtime);
     while let Err(error) = work().await {
         trouble(shared, &error);
-        tokio::time::sleep(waits.next().unwrap_or_default()).await;
+        shared.runtime.sleep(waits.next().unwrap_or_default()).await;
     }
     shared.status.update(|status| status.projection = None);
 }
 
 /// Removes rows that the ledger does not know, before the first insert of a taken partition.
-async fn purge(shared: &Shared, projection: &Projection, partition: Partition) {
+async fn purge<W: World>(shared: &Shared<W>, projection: &W::Projection, partition: Partition) {
     let Some(reached) = shared.projection.reached(partition) else { return };
     let Some(from) = reached.purge_from else { return };
     let purged = || async {
-        let found = projection.purge_from(partition, reached.generation, from).await?;
+        let found = projection.purge_from((partition, reached.generation), from).await?;
         if found > 0 {
             tracing::warn!(partition, from, found, "removed events that the ledger does not know");
         }
@@ -131,12 +134,12 @@ async fn purge(shared: &Shared, projection: &Projection, partition: Partition) {
 
 /// Rollups that a lost future of the ledger wrote would win until it has passed them: they
 /// go, and what the ledger says of their keys stands again.
-async fn restate_rollups(
-    shared: &Shared,
-    projection: &Projection,
+async fn restate_rollups<W: World>(
+    shared: &Shared<W>,
+    projection: &W::Projection,
     partition: Partition,
 ) -> Result<(), StoreError> {
-    let Some((generation, folded_to)) = rollup::standing(&shared.pool, partition).await? else {
+    let Some((generation, folded_to)) = shared.ledger.folded_standing(partition).await? else {
         return Ok(());
     };
     let place = (partition, generation);
@@ -144,7 +147,7 @@ async fn restate_rollups(
     if keys.is_empty() {
         return Ok(());
     }
-    let mut restated = rollup::totals_of(&shared.pool, partition, &keys).await?;
+    let mut restated = shared.ledger.totals_of(partition, &keys).await?;
     let totals = std::mem::take(&mut restated.totals);
     let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&restated, total)).collect();
     // Before, so that they are there whatever happens between; after, since a merge may have
@@ -157,7 +160,7 @@ async fn restate_rollups(
 }
 
 /// Tries rows again that were set aside.
-async fn try_aside(shared: &Shared, projection: &Projection) {
+async fn try_aside<W: World>(shared: &Shared<W>, projection: &W::Projection) {
     for (row, _) in shared.projection.aside() {
         if let Err(error) = projection.insert_events(std::slice::from_ref(&row)).await {
             if error.is_refusal() {
@@ -169,11 +172,11 @@ async fn try_aside(shared: &Shared, projection: &Projection) {
         tracing::info!(partition = row.partition, offset = row.offset, "a row set aside is projected");
         let Some(reached) = shared.projection.reached(row.partition) else { continue };
         let progress = shared.projection.progress(row.partition, reached);
-        patiently(shared, || partition::advance_projected(&shared.pool, std::slice::from_ref(&progress))).await;
+        patiently(shared, || shared.ledger.advance_projected(std::slice::from_ref(&progress))).await;
     }
 }
 
-async fn write_waiting(shared: &Shared, projection: &Projection) {
+async fn write_waiting<W: World>(shared: &Shared<W>, projection: &W::Projection) {
     let (rows, moved) = shared.projection.take();
     if moved.is_empty() {
         return;
@@ -182,21 +185,21 @@ async fn write_waiting(shared: &Shared, projection: &Projection) {
     shared.projection.written();
     let progress = moved.iter().map(|(at, moved)| shared.projection.progress(*at, moved.reached));
     let progress: Vec<_> = progress.collect();
-    patiently(shared, || partition::advance_projected(&shared.pool, &progress)).await;
+    patiently(shared, || shared.ledger.advance_projected(&progress)).await;
 }
 
 /// Inserts rows, patiently. What ClickHouse refuses for good is halved until one row is left,
 /// which is set aside (invariant 11). `from` says where a batch of a partition begins, at or
 /// before the first of its rows.
-async fn insert_events(
-    shared: &Shared,
-    projection: &Projection,
+async fn insert_events<W: World>(
+    shared: &Shared<W>,
+    projection: &W::Projection,
     rows: &[EventRow],
     from: impl Fn(Partition) -> Option<i64>,
 ) {
-    let started = Instant::now();
+    let started = shared.runtime.elapsed();
     let mut parts = vec![rows];
-    let mut waits = delays();
+    let mut waits = delays(&shared.runtime);
     while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
         let Err(error) = projection.insert_events(part).await else { continue };
         match part {
@@ -216,7 +219,7 @@ async fn insert_events(
             _ => {}
         }
         trouble(shared, &error);
-        tokio::time::sleep(waits.next().unwrap_or_default()).await;
+        shared.runtime.sleep(waits.next().unwrap_or_default()).await;
         parts.push(part);
     }
     if !rows.is_empty() {
@@ -225,20 +228,20 @@ async fn insert_events(
     }
 }
 
-fn measured(shared: &Shared, table: &str, started: Instant, rows: usize) {
-    shared.metrics.insert_seconds.with_label_values(&[table]).observe(started.elapsed().as_secs_f64());
+fn measured<W: World>(shared: &Shared<W>, table: &str, started: Duration, rows: usize) {
+    shared.metrics.insert_seconds.with_label_values(&[table]).observe(shared.since(started).as_secs_f64());
     shared.metrics.insert_rows.with_label_values(&[table]).inc_by(u64::try_from(rows).unwrap_or_default());
 }
 
 /// Brings up a part of what is missing, from the journal minus the exceptions.
-async fn catch_up(
-    shared: &Arc<Shared>,
-    projection: &Projection,
+async fn catch_up<W: World>(
+    shared: &Arc<Shared<W>>,
+    projection: &W::Projection,
     partition: Partition,
 ) -> Result<(), StoreError> {
     let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
     let place = (partition, reached.generation);
-    let batches = chain::exceptions(&shared.pool, place, reached.to, CATCH_UP_BATCHES).await?;
+    let batches = shared.ledger.exceptions(place, reached.to, CATCH_UP_BATCHES).await?;
     let since = batches.first().map(|batch| batch.broker_time_max.millis());
     shared.projection.change(partition, reached.owner, |reached| reached.behind_since = since);
     let fitting = batches.iter().take_while(|batch| batch.from - reached.to < CATCH_UP_OFFSETS);
@@ -246,7 +249,7 @@ async fn catch_up(
         shared.projection.change(partition, reached.owner, |reached| reached.behind = false);
         return Ok(());
     };
-    let (low, _) = shared.consumer.watermarks(partition).await?;
+    let (low, _) = shared.reader.watermarks(partition).await?;
     if low > reached.to {
         tracing::error!(partition, from = reached.to, low, "events were trimmed before they were projected");
     }
@@ -256,13 +259,13 @@ async fn catch_up(
         insert_events(shared, projection, &rows, |_| Some(reached.to)).await;
     }
     let progress = shared.projection.progress(partition, Reached { to, ..reached });
-    partition::advance_projected(&shared.pool, &[progress]).await?;
+    shared.ledger.advance_projected(&[progress]).await?;
     shared.projection.change(partition, reached.owner, |now| now.to = now.to.max(to));
     Ok(())
 }
 
-async fn event_rows(
-    shared: &Arc<Shared>,
+async fn event_rows<W: World>(
+    shared: &Arc<Shared<W>>,
     reached: Reached,
     partition: Partition,
     records: Vec<(weir_backends::journal::OwnedRecord, bool)>,
@@ -285,19 +288,23 @@ async fn event_rows(
 }
 
 /// Writes the totals that the rollups lack.
-async fn roll_up(shared: &Shared, projection: &Projection, partition: Partition) -> Result<(), StoreError> {
+async fn roll_up<W: World>(
+    shared: &Shared<W>,
+    projection: &W::Projection,
+    partition: Partition,
+) -> Result<(), StoreError> {
     let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
-    while let Some(mut pending) = rollup::pending(&shared.pool, partition).await? {
+    while let Some(mut pending) = shared.ledger.pending_rollup(partition).await? {
         let totals = std::mem::take(&mut pending.totals);
         let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&pending, total)).collect();
         if !rows.is_empty() {
-            let started = Instant::now();
+            let started = shared.runtime.elapsed();
             projection.insert_rollups(&rows).await?;
             measured(shared, "usage_hourly_raw", started, rows.len());
         }
         let Reached { generation, owner, .. } = reached;
         let progress = Progress { partition, generation, owner, to: pending.to };
-        if !partition::advance_rolled(&shared.pool, &progress).await? {
+        if !shared.ledger.advance_rolled(&progress).await? {
             break;
         }
     }

@@ -261,7 +261,10 @@ impl Books {
 
 /// Folds everything, as the process does every few seconds.
 pub(crate) async fn fold(books: &Books) {
-    while ledger::usage::fold_step(&books.pool, 0).await.unwrap() != ledger::usage::Folded::Everything {}
+    while let Some(unfolded) = ledger::usage::unfolded(&books.pool, 0).await.unwrap() {
+        let folding = ledger::usage::merge(unfolded).unwrap();
+        assert!(ledger::usage::fold(&books.pool, &folding).await.unwrap());
+    }
 }
 
 fn event(line: &str, offset: i64) -> UsageEvent {

@@ -1,0 +1,118 @@
+//! The ledger as counting, folding and the projection use it. Each call is one statement or
+//! one transaction: it happens whole or not at all, and after a transient error either may
+//! be true.
+
+use weir_backends::StoreError;
+use weir_backends::ledger::chain::BatchExceptions;
+use weir_backends::ledger::commit::{Commit, CommitAnswer};
+use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::rollup::Rollup;
+use weir_backends::ledger::standing::SeriesKey;
+use weir_backends::ledger::usage::{Folding, Unfolded};
+use weir_core::{Generation, Partition, Timestamp};
+use weir_metering::aggregate::UsageKey;
+use weir_metering::catalogue::Catalogue;
+use weir_metering::quota::LimitSet;
+use weir_metering::shard::PeriodTotal;
+
+/// A partition in one life of the topic.
+pub type Place = (Partition, Generation);
+
+/// The ledger.
+pub trait Ledger: Clone + Send + Sync + 'static {
+    /// Makes `owner` the owner of a partition; one that was never seen begins at the offset.
+    fn take(
+        &self,
+        partition: Partition,
+        first: (Generation, i64),
+        owner: (&OwnerToken, &str),
+    ) -> impl Future<Output = Result<PartitionRow, StoreError>> + Send;
+
+    /// Commits a batch.
+    fn commit(&self, commit: &Commit) -> impl Future<Output = Result<CommitAnswer, StoreError>> + Send;
+
+    /// What became of a commit whose answer was lost; `None` when it did not happen.
+    fn find_out(
+        &self,
+        commit: &Commit,
+    ) -> impl Future<Output = Result<Option<CommitAnswer>, StoreError>> + Send;
+
+    /// Up to `count` batches from the one that begins at `from` on.
+    fn exceptions(
+        &self,
+        place: Place,
+        from: i64,
+        count: i64,
+    ) -> impl Future<Output = Result<Vec<BatchExceptions>, StoreError>> + Send;
+
+    /// Where the first batch begins whose running maximum of broker time reaches `time`.
+    fn first_reaching(
+        &self,
+        place: Place,
+        time: Timestamp,
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+
+    /// The running maximum of broker time below `offset`, where a batch ends there.
+    fn broker_time_before(
+        &self,
+        place: Place,
+        offset: i64,
+    ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
+
+    /// The limits that are in force in a partition.
+    fn limits(&self, partition: Partition) -> impl Future<Output = Result<Vec<LimitSet>, StoreError>> + Send;
+
+    /// Usage by billing period, all periods that end after an instant.
+    fn totals(
+        &self,
+        partition: Partition,
+        ends_after: Timestamp,
+        catalogue: &Catalogue,
+    ) -> impl Future<Output = Result<Vec<PeriodTotal>, StoreError>> + Send;
+
+    /// Every series that was ever counted in a partition.
+    fn series(&self, partition: Partition)
+    -> impl Future<Output = Result<Vec<SeriesKey>, StoreError>> + Send;
+
+    /// The version of meters and tenants that is in force.
+    fn catalogue_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Meters and tenants.
+    fn catalogue(&self) -> impl Future<Output = Result<Catalogue, StoreError>> + Send;
+
+    /// The next batches of a partition that are not folded; `None` when all are.
+    fn unfolded(
+        &self,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Option<Unfolded>, StoreError>> + Send;
+
+    /// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it; then
+    /// nothing happens and the answer is false.
+    fn fold(&self, folding: &Folding) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Notes how far the projection's events reach; nothing where others own a partition by now.
+    fn advance_projected(&self, progress: &[Progress])
+    -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The generation of a partition and how far its usage is folded, if it was ever taken.
+    fn folded_standing(
+        &self,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Option<(Generation, i64)>, StoreError>> + Send;
+
+    /// What the usage rows say of some keys of a partition; keys without usage are left out.
+    fn totals_of(
+        &self,
+        partition: Partition,
+        keys: &[UsageKey],
+    ) -> impl Future<Output = Result<Rollup, StoreError>> + Send;
+
+    /// The next totals that the rollups of a partition lack.
+    fn pending_rollup(
+        &self,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Option<Rollup>, StoreError>> + Send;
+
+    /// Notes how far the projection's rollups reach; false when nothing was moved.
+    fn advance_rolled(&self, progress: &Progress) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}

@@ -1,0 +1,37 @@
+//! What counting is surrounded by: journal, ledger, projection, time and chance, as exactly
+//! the calls that it makes of them. Behind the traits stand the servers ([`Servers`]) or the
+//! simulator's stores; which of them is known when the program is compiled, so a call costs
+//! what it cost without them.
+//!
+//! Nothing is decided here. An implementation carries a call out or says why it could not,
+//! with [`StoreError::is_transient`] for what may have happened all the same.
+//!
+//! [`StoreError::is_transient`]: weir_backends::StoreError::is_transient
+
+mod ledger;
+mod projection;
+mod reader;
+mod runtime;
+mod servers;
+mod writer;
+
+pub use ledger::{Ledger, Place};
+pub use projection::ProjectionStore;
+pub use reader::{JournalReader, RecordQueue, RecordRange};
+pub use runtime::{Runtime, Stopped, Tasks};
+pub use servers::{KafkaReader, PostgresLedger, Servers, TokioRuntime};
+pub use writer::JournalWriter;
+
+/// A world to count in.
+pub trait World: Send + Sync + 'static {
+    /// The usage topic, read.
+    type Reader: JournalReader;
+    /// All topics, written.
+    type Writer: JournalWriter;
+    /// The ledger.
+    type Ledger: Ledger;
+    /// The projection.
+    type Projection: ProjectionStore;
+    /// Time, chance and tasks.
+    type Runtime: Runtime;
+}

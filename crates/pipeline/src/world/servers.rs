@@ -1,0 +1,311 @@
+//! The world of the product: Kafka, Postgres, ClickHouse and tokio. Thin: each call is one
+//! of `weir-backends`'.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use weir_backends::config::KafkaConfig;
+use weir_backends::journal::record_range::stream_range;
+use weir_backends::journal::{
+    JournalConsumer, OutgoingRecord, OwnedRecord, PartitionQueue, Producer, topics,
+};
+use weir_backends::ledger::chain::{self, BatchExceptions};
+use weir_backends::ledger::commit::{self, Commit, CommitAnswer};
+use weir_backends::ledger::partition::{self, OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::rollup::{self, Rollup};
+use weir_backends::ledger::standing::{self, SeriesKey};
+use weir_backends::ledger::take;
+use weir_backends::ledger::usage::{self, Folding, Unfolded};
+use weir_backends::postgres::Pool;
+use weir_backends::projection::{EventRow, Projection, RollupRow};
+use weir_backends::{StoreError, catalog};
+use weir_core::{Generation, Partition, Timestamp};
+use weir_metering::aggregate::UsageKey;
+use weir_metering::catalogue::Catalogue;
+use weir_metering::quota::LimitSet;
+use weir_metering::shard::PeriodTotal;
+
+use super::{
+    JournalReader, JournalWriter, Ledger, Place, ProjectionStore, RecordQueue, RecordRange, Runtime, Stopped,
+    Tasks, World,
+};
+use crate::clock::Clock;
+
+/// The world of the product.
+#[derive(Debug)]
+pub struct Servers;
+
+impl World for Servers {
+    type Reader = KafkaReader;
+    type Writer = Producer;
+    type Ledger = PostgresLedger;
+    type Projection = Projection;
+    type Runtime = TokioRuntime;
+}
+
+/// Kafka, read by a member of the group.
+#[derive(Debug)]
+pub struct KafkaReader {
+    consumer: JournalConsumer,
+    kafka: KafkaConfig,
+}
+
+impl KafkaReader {
+    /// A reader that belongs to the group.
+    pub fn new(consumer: JournalConsumer, kafka: KafkaConfig) -> Self {
+        Self { consumer, kafka }
+    }
+}
+
+impl JournalReader for KafkaReader {
+    type Queue = Arc<PartitionQueue>;
+    type Range = Receiver<Result<Vec<OwnedRecord>, StoreError>>;
+
+    fn start(&self, partition: Partition, offset: i64) -> Arc<PartitionQueue> {
+        self.consumer.start(partition, offset)
+    }
+
+    fn stop(&self, partition: Partition) {
+        self.consumer.stop(partition);
+    }
+
+    async fn watermarks(&self, partition: Partition) -> Result<(i64, i64), StoreError> {
+        self.consumer.watermarks(partition).await
+    }
+
+    async fn read_one(&self, partition: Partition, offset: i64) -> Result<Option<OwnedRecord>, StoreError> {
+        self.consumer.read_one(partition, offset).await
+    }
+
+    fn range(&self, partition: Partition, from: i64, to: i64) -> Self::Range {
+        stream_range(&self.kafka, partition, from, to)
+    }
+
+    async fn topic(&self) -> Result<i32, StoreError> {
+        topics::check(&self.kafka).await
+    }
+}
+
+impl RecordQueue for Arc<PartitionQueue> {
+    fn refusal(&self) -> Option<String> {
+        PartitionQueue::refusal(self)
+    }
+
+    fn take_silence(&self) -> bool {
+        PartitionQueue::take_silence(self)
+    }
+
+    fn held(&self) -> (usize, usize) {
+        PartitionQueue::held(self)
+    }
+
+    async fn changed(&self) {
+        PartitionQueue::changed(self).await;
+    }
+
+    fn take(&self, records_max: usize, bytes_max: usize) -> Vec<OwnedRecord> {
+        PartitionQueue::take(self, records_max, bytes_max)
+    }
+}
+
+impl RecordRange for Receiver<Result<Vec<OwnedRecord>, StoreError>> {
+    async fn next(&mut self) -> Result<Option<Vec<OwnedRecord>>, StoreError> {
+        self.recv().await.transpose()
+    }
+}
+
+impl JournalWriter for Producer {
+    async fn send(&self, record: OutgoingRecord) -> Result<(i32, i64), StoreError> {
+        Producer::send(self, record).await
+    }
+
+    async fn send_all(&self, records: Vec<OutgoingRecord>) -> Result<(), StoreError> {
+        Producer::send_all(self, records).await
+    }
+}
+
+impl ProjectionStore for Projection {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Projection::prepare(self).await
+    }
+
+    async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
+        Projection::insert_events(self, rows).await
+    }
+
+    async fn insert_rollups(&self, rows: &[RollupRow]) -> Result<(), StoreError> {
+        Projection::insert_rollups(self, rows).await
+    }
+
+    async fn purge_from(&self, (partition, generation): Place, from: i64) -> Result<u64, StoreError> {
+        Projection::purge_from(self, partition, generation, from).await
+    }
+
+    async fn rollups_above(&self, place: Place, version: u64) -> Result<Vec<UsageKey>, StoreError> {
+        Projection::rollups_above(self, place, version).await
+    }
+
+    async fn remove_rollups_above(&self, place: Place, version: u64) -> Result<(), StoreError> {
+        Projection::remove_rollups_above(self, place, version).await
+    }
+}
+
+/// Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresLedger {
+    pool: Pool,
+}
+
+impl PostgresLedger {
+    /// A ledger, migrated.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+}
+
+impl Ledger for PostgresLedger {
+    async fn take(
+        &self,
+        partition: Partition,
+        first: (Generation, i64),
+        owner: (&OwnerToken, &str),
+    ) -> Result<PartitionRow, StoreError> {
+        take::take(&self.pool, partition, first, owner).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, StoreError> {
+        commit::commit(&self.pool, commit).await
+    }
+
+    async fn find_out(&self, commit: &Commit) -> Result<Option<CommitAnswer>, StoreError> {
+        commit::find_out(&self.pool, commit).await
+    }
+
+    async fn exceptions(
+        &self,
+        place: Place,
+        from: i64,
+        count: i64,
+    ) -> Result<Vec<BatchExceptions>, StoreError> {
+        chain::exceptions(&self.pool, place, from, count).await
+    }
+
+    async fn first_reaching(&self, place: Place, time: Timestamp) -> Result<Option<i64>, StoreError> {
+        chain::first_reaching(&self.pool, place, time).await
+    }
+
+    async fn broker_time_before(&self, place: Place, offset: i64) -> Result<Option<Timestamp>, StoreError> {
+        chain::broker_time_before(&self.pool, place, offset).await
+    }
+
+    async fn limits(&self, partition: Partition) -> Result<Vec<LimitSet>, StoreError> {
+        standing::limits(&self.pool, partition).await
+    }
+
+    async fn totals(
+        &self,
+        partition: Partition,
+        ends_after: Timestamp,
+        catalogue: &Catalogue,
+    ) -> Result<Vec<PeriodTotal>, StoreError> {
+        standing::totals(&self.pool, partition, ends_after, catalogue).await
+    }
+
+    async fn series(&self, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
+        standing::series(&self.pool, partition).await
+    }
+
+    async fn catalogue_version(&self) -> Result<i64, StoreError> {
+        catalog::version(&self.pool).await
+    }
+
+    async fn catalogue(&self) -> Result<Catalogue, StoreError> {
+        catalog::load(&self.pool).await
+    }
+
+    async fn unfolded(&self, partition: Partition) -> Result<Option<Unfolded>, StoreError> {
+        usage::unfolded(&self.pool, partition).await
+    }
+
+    async fn fold(&self, folding: &Folding) -> Result<bool, StoreError> {
+        usage::fold(&self.pool, folding).await
+    }
+
+    async fn advance_projected(&self, progress: &[Progress]) -> Result<(), StoreError> {
+        partition::advance_projected(&self.pool, progress).await
+    }
+
+    async fn folded_standing(&self, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
+        rollup::standing(&self.pool, partition).await
+    }
+
+    async fn totals_of(&self, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {
+        rollup::totals_of(&self.pool, partition, keys).await
+    }
+
+    async fn pending_rollup(&self, partition: Partition) -> Result<Option<Rollup>, StoreError> {
+        rollup::pending(&self.pool, partition).await
+    }
+
+    async fn advance_rolled(&self, progress: &Progress) -> Result<bool, StoreError> {
+        partition::advance_rolled(&self.pool, progress).await
+    }
+}
+
+/// The machine's clock and chance, and tokio's tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct TokioRuntime {
+    clock: Clock,
+    begun: Instant,
+}
+
+impl TokioRuntime {
+    /// A runtime that takes the time from a clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, begun: Instant::now() }
+    }
+}
+
+impl Runtime for TokioRuntime {
+    type Tasks = JoinSet<()>;
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn random(&self) -> Result<[u8; 16], Stopped> {
+        take::fresh_token().map_err(|error| Stopped(error.to_string()))
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        tokio::task::spawn_blocking(work).await.map_err(|error| Stopped(error.to_string()))
+    }
+
+    fn tasks(&self) -> JoinSet<()> {
+        JoinSet::new()
+    }
+}
+
+impl Tasks for JoinSet<()> {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        JoinSet::spawn(self, task);
+    }
+
+    async fn join_next(&mut self) -> Option<Result<(), Stopped>> {
+        let ended = JoinSet::join_next(self).await?;
+        Some(ended.map_err(|error| Stopped(error.to_string())))
+    }
+}
