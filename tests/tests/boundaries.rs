@@ -27,6 +27,10 @@ const OURS: &[(&str, &[&str])] = &[
             "weir-api",
         ],
     ),
+    (
+        "weir-simulator",
+        &["weir-core", "weir-metering", "weir-billing", "weir-wire", "weir-backends", "weir-pipeline"],
+    ),
     ("local-stack", &[]),
     ("clickhouse-embedded", &[]),
     ("weir-demo", &["local-stack"]),

@@ -1,0 +1,100 @@
+//! Deliberate mistakes, to show that the simulator finds such. Each is made in the
+//! simulator's own servers, or where it hands a batch to the shard: the product holds none
+//! of them, not even switched off.
+
+/// A deliberate mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// The commit does not compare the owner's token.
+    NoOwnerToken,
+    /// Owner tokens are counted in the ledger, and so repeat after a restore.
+    CounterToken,
+    /// An insert into the projection is acknowledged before it is done.
+    ProjectedBeforeInsert,
+    /// The fold does not compare `folded_to`.
+    FoldTwice,
+    /// Thresholds are judged where a batch ends.
+    ThresholdAtBatchEnd,
+    /// Lateness is judged by the worker's clock.
+    WallClockLateness,
+    /// An id is forgotten when the time of its event leaves the window.
+    ForgetByEventTime,
+    /// The ledger keeps no fingerprint of the last record.
+    NoFingerprint,
+    /// Nothing is removed from the projection when the ledger went back in time.
+    KeepPhantoms,
+    /// Records that were rejected are taken for accepted when they are read again.
+    DecideAgain,
+    /// Dead letters and forwards are not waited for before the commit.
+    ForwardsNotWaitedFor,
+    /// After a lost answer, a partition that is still ours is taken for a commit that happened.
+    FoundOutByOwner,
+}
+
+/// A mistake, how it is called, and within how many seeds it must be found.
+#[derive(Clone, Copy, Debug)]
+pub struct MutationCase {
+    /// Which.
+    pub mutation: Mutation,
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is done wrong, in words.
+    pub words: &'static str,
+    /// Seeds from 1 on within which it must be found.
+    pub seeds_max: u64,
+}
+
+/// All of them.
+pub const MUTATIONS: &[MutationCase] = &[
+    case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 2_000),
+    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
+    case(
+        Mutation::ProjectedBeforeInsert,
+        "projected-before-insert",
+        "an insert is acknowledged before it is done",
+        500,
+    ),
+    case(Mutation::FoldTwice, "fold-twice", "the fold does not compare folded_to", 500),
+    case(
+        Mutation::ThresholdAtBatchEnd,
+        "threshold-at-batch-end",
+        "thresholds are judged where a batch ends",
+        200,
+    ),
+    case(Mutation::WallClockLateness, "wall-clock-lateness", "lateness is judged by the worker's clock", 500),
+    case(
+        Mutation::ForgetByEventTime,
+        "forget-by-event-time",
+        "an id is forgotten when its event's time leaves the window",
+        500,
+    ),
+    case(Mutation::NoFingerprint, "no-fingerprint", "the last record's fingerprint is not compared", 2_000),
+    case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 5_000),
+    case(
+        Mutation::DecideAgain,
+        "decide-again",
+        "records are decided again instead of reading the exceptions",
+        2_000,
+    ),
+    case(
+        Mutation::ForwardsNotWaitedFor,
+        "forwards-not-waited-for",
+        "dead letters and forwards are not acknowledged before the commit",
+        500,
+    ),
+    case(
+        Mutation::FoundOutByOwner,
+        "found-out-by-owner",
+        "after a lost answer only the owner is looked at",
+        500,
+    ),
+];
+
+const fn case(mutation: Mutation, name: &'static str, words: &'static str, seeds_max: u64) -> MutationCase {
+    MutationCase { mutation, name, words, seeds_max }
+}
+
+/// The mistake of a name.
+pub fn named(name: &str) -> Option<&'static MutationCase> {
+    MUTATIONS.iter().find(|case| case.name == name)
+}

@@ -1,0 +1,266 @@
+//! The fold over one partition's records, in the order in which they stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_core::Span;
+use weir_core::time::{DAY_MS, HOUR_MS};
+
+use super::alerts::{self, Crossing, Spot};
+use super::reading::{Event, Limit, Limits, Reading, nanos};
+use super::tallies::{Part, Sum};
+use crate::scenario::{Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Accepted,
+    Duplicate,
+    Conflict,
+    Rejected(&'static str),
+    Forwarded(i32),
+    Control,
+}
+
+/// By what usage is kept: tenant, meter, start of the hour, dimensions.
+pub(super) type Key = (String, &'static str, i64, String);
+
+#[derive(Clone, Debug)]
+struct First {
+    event: Event,
+    arrived_ms: i64,
+}
+
+/// What was folded so far.
+pub(super) struct Fold<'a> {
+    cast: &'a Cast,
+    partition: i32,
+    now_ms: i64,
+    ids: BTreeMap<(String, String, String), First>,
+    pub(super) usage: BTreeMap<Key, (Tally, Sum)>,
+    totals: BTreeMap<(String, &'static str, i64), (Span, Tally, Sum)>,
+    series: BTreeMap<(String, &'static str), BTreeSet<String>>,
+    past_bound: BTreeSet<(String, &'static str)>,
+    pub(super) limits: BTreeMap<String, Limits>,
+    conflict_hours: BTreeSet<(String, i64)>,
+    pub(super) alerts: Vec<String>,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(cast: &'a Cast, partition: i32) -> Self {
+        Self {
+            cast,
+            partition,
+            now_ms: 0,
+            ids: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            series: BTreeMap::new(),
+            past_bound: BTreeSet::new(),
+            limits: BTreeMap::new(),
+            conflict_hours: BTreeSet::new(),
+            alerts: Vec::new(),
+        }
+    }
+
+    /// Takes the next record. `known` says whether a tenant was in the catalogue.
+    pub(super) fn take(
+        &mut self,
+        (offset, at_ms): (i64, i64),
+        reading: &Reading,
+        known: impl FnOnce(&str) -> bool,
+    ) -> End {
+        let spot = Spot { partition: self.partition, offset, at_ms };
+        self.time_passes(spot);
+        match reading {
+            Reading::Tick => End::Control,
+            Reading::Garbage => End::Rejected("malformed"),
+            Reading::Limits(limits) => self.take_limits(spot, limits),
+            Reading::Event(event) => self.take_event(spot, event, known),
+        }
+    }
+
+    /// Alarms end with their period.
+    fn time_passes(&mut self, spot: Spot) {
+        let before = self.now_ms;
+        self.now_ms = before.max(spot.at_ms);
+        let over = |period: &Span| before < period.end.millis() && period.end.millis() <= self.now_ms;
+        for ((tenant, meter, _), (period, tally, sum)) in &self.totals {
+            let Some(limit) = self.limits.get(tenant).and_then(|limits| limits.by_meter.get(*meter)) else {
+                continue;
+            };
+            if over(period) {
+                let used = sum.nanos(*tally);
+                for percent in alerts::reached(limit, used) {
+                    let line = line(spot, tenant, (meter, *period), (percent, false), (limit.nanos, used));
+                    self.alerts.push(line);
+                }
+            }
+        }
+    }
+
+    fn take_limits(&mut self, spot: Spot, limits: &Limits) -> End {
+        if self.cast.home(&limits.tenant) != self.partition {
+            return End::Rejected("misrouted");
+        }
+        let before = self.limits.get(&limits.tenant);
+        if before.is_some_and(|before| before.revision >= limits.revision) {
+            return End::Control;
+        }
+        let none = Limit { nanos: 1, percents: Vec::new() };
+        let of_tenant = self.totals.iter().filter(|((tenant, _, _), _)| *tenant == limits.tenant);
+        for ((tenant, meter, _), (period, tally, sum)) in of_tenant {
+            if period.end.millis() <= self.now_ms {
+                continue;
+            }
+            let used = sum.nanos(*tally);
+            let old = before.and_then(|before| before.by_meter.get(*meter)).unwrap_or(&none);
+            let new = limits.by_meter.get(*meter).unwrap_or(&none);
+            let fires = |limit: &Limit| alerts::reached(limit, used).collect::<BTreeSet<i128>>();
+            let (was, is) = (fires(old), fires(new));
+            let ceased = was.difference(&is).map(|percent| (*percent, false, old.nanos));
+            for (percent, reached, of) in
+                ceased.chain(is.difference(&was).map(|percent| (*percent, true, new.nanos)))
+            {
+                self.alerts.push(line(spot, tenant, (meter, *period), (percent, reached), (of, used)));
+            }
+        }
+        self.limits.insert(limits.tenant.clone(), limits.clone());
+        End::Control
+    }
+
+    fn take_event(&mut self, spot: Spot, event: &Event, known: impl FnOnce(&str) -> bool) -> End {
+        if event.id.is_empty() || event.id.chars().any(char::is_control) {
+            return End::Rejected("invalid_event");
+        }
+        let home = self.cast.home(&event.tenant);
+        if home != self.partition {
+            let again = event.forwarded;
+            return if again { End::Rejected("misrouted") } else { End::Forwarded(home) };
+        }
+        if !known(&event.tenant) {
+            return End::Rejected("unknown_tenant");
+        }
+        let name = (event.tenant.clone(), event.source.clone(), event.id.clone());
+        if let Some(first) = self.ids.get(&name).filter(|first| self.remembers(first.arrived_ms)) {
+            let same = Event { forwarded: event.forwarded, ..first.event.clone() } == *event;
+            if same {
+                return End::Duplicate;
+            }
+            if self.conflict_hours.insert((event.tenant.clone(), self.now_ms / HOUR_MS)) {
+                self.alerts.push(alerts::conflict(spot, &event.tenant, &event.source, &event.id));
+            }
+            return End::Conflict;
+        }
+        let time_ms = event.time_ms.unwrap_or(spot.at_ms);
+        if time_ms < self.now_ms - WINDOW_MS {
+            return End::Rejected("too_late");
+        }
+        if time_ms > self.now_ms + FUTURE_MS {
+            return End::Rejected("in_future");
+        }
+        let mut parts = Vec::new();
+        for meter in METERS.iter().filter(|meter| meter.event_type == event.event_type) {
+            match part_of(meter, event) {
+                Some(part) => parts.push((meter, part)),
+                None => return End::Rejected("invalid_value"),
+            }
+        }
+        self.ids.insert(name, First { event: event.clone(), arrived_ms: self.now_ms });
+        for (meter, part) in parts {
+            self.count(spot, event, time_ms, meter, &part);
+        }
+        End::Accepted
+    }
+
+    /// Ids are kept until nothing of the day of their arrival could be accepted any more.
+    fn remembers(&self, arrived_ms: i64) -> bool {
+        let day_end_ms = (arrived_ms / DAY_MS + 1) * DAY_MS;
+        self.now_ms < day_end_ms + WINDOW_MS + FUTURE_MS
+    }
+
+    fn count(&mut self, spot: Spot, event: &Event, time_ms: i64, meter: &MeterFacts, part: &Part) {
+        let at = (time_ms, spot.offset);
+        let tenant = &event.tenant;
+        let dimensions = self.dimensions(spot, event, meter);
+        let Some(cast) = self.cast.tenants.iter().find(|cast| cast.name == *tenant) else { return };
+        let past_ms = i64::from(cast.minutes) * 60_000;
+        let hour_ms = (time_ms - past_ms).div_euclid(HOUR_MS) * HOUR_MS + past_ms;
+        let key = (tenant.clone(), meter.key, hour_ms, dimensions);
+        self.usage.entry(key).or_insert_with(|| (meter.tally, Sum::default())).1.add(meter.tally, part, at);
+        let holds = |period: &&Span| period.start.millis() <= time_ms && time_ms < period.end.millis();
+        let Some(period) = cast.periods.iter().find(holds).copied() else { return };
+        let total = self
+            .totals
+            .entry((tenant.clone(), meter.key, period.start.millis()))
+            .or_insert_with(|| (period, meter.tally, Sum::default()));
+        let fresh = total.2.events == 0;
+        let before = if fresh { 0 } else { total.2.nanos(meter.tally) };
+        total.2.add(meter.tally, part, at);
+        let after = total.2.nanos(meter.tally);
+        let limit = self.limits.get(tenant).and_then(|limits| limits.by_meter.get(meter.key));
+        let Some(limit) = limit.filter(|_| period.end.millis() > self.now_ms) else { return };
+        let (was, is): (Vec<i128>, Vec<i128>) =
+            (alerts::reached(limit, before).collect(), alerts::reached(limit, after).collect());
+        let ceased = was.iter().filter(|percent| !is.contains(percent)).map(|percent| (*percent, false));
+        let begun = is.iter().filter(|percent| !was.contains(percent)).map(|percent| (*percent, true));
+        for crossed in ceased.chain(begun) {
+            self.alerts.push(line(spot, tenant, (meter.key, period), crossed, (limit.nanos, after)));
+        }
+    }
+
+    /// The dimensions under which an event is counted: past the bound, `other`.
+    fn dimensions(&mut self, spot: Spot, event: &Event, meter: &MeterFacts) -> String {
+        if meter.dimension.is_empty() {
+            return "{}".to_owned();
+        }
+        let value = event.data.get(meter.dimension).map_or("", String::as_str);
+        let name = (event.tenant.clone(), meter.key);
+        let known = self.series.entry(name.clone()).or_default();
+        let bound = usize::try_from(self.cast.series_max).unwrap_or(0);
+        if known.contains(value) || known.len() < bound {
+            known.insert(value.to_owned());
+            return format!("{{\"{}\":\"{value}\"}}", meter.dimension);
+        }
+        if self.past_bound.insert(name) {
+            self.alerts.push(alerts::series(spot, &event.tenant, meter.key, self.cast.series_max));
+        }
+        "{\"other\":\"true\"}".to_owned()
+    }
+
+    /// Where a tenant stands on a meter: limit, period, usage; `None` before its first period.
+    pub(super) fn level(&self, tenant: &str, meter: &str) -> Option<(Option<i128>, Span, i128)> {
+        let cast = self.cast.tenants.iter().find(|cast| cast.name == tenant)?;
+        let period = cast.periods.iter().rev().find(|period| period.start.millis() <= self.now_ms)?;
+        let limit = self.limits.get(tenant).and_then(|limits| limits.by_meter.get(meter));
+        let over = period.end.millis() <= self.now_ms;
+        let total = METERS
+            .iter()
+            .find(|facts| facts.key == meter)
+            .and_then(|facts| self.totals.get(&(tenant.to_owned(), facts.key, period.start.millis())));
+        let used = total.filter(|_| !over).map_or(0, |(_, tally, sum)| sum.nanos(*tally));
+        Some((limit.map(|limit| limit.nanos), *period, used))
+    }
+}
+
+fn line(
+    spot: Spot,
+    tenant: &str,
+    (meter, period): (&str, Span),
+    (percent, reached): (i128, bool),
+    (limit, used): (i128, i128),
+) -> String {
+    let period_start_ms = period.start.millis();
+    alerts::crossing(spot, &Crossing { tenant, meter, period_start_ms, percent, reached, limit, used })
+}
+
+fn part_of(meter: &MeterFacts, event: &Event) -> Option<Part> {
+    if meter.tally == Tally::Count {
+        return Some(Part::Nothing);
+    }
+    let text = event.data.get(meter.property)?;
+    if meter.tally == Tally::Unique {
+        return Some(Part::Text(text.clone()));
+    }
+    let number = nanos(text)?;
+    (number >= 0 || meter.negative).then_some(Part::Number(number))
+}

@@ -1,0 +1,125 @@
+//! A record's bytes as the oracle reads them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use weir_backends::journal::OwnedRecord;
+use weir_core::Timestamp;
+
+/// What a record holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Reading {
+    Event(Event),
+    Limits(Limits),
+    Tick,
+    /// Bytes that are no event.
+    Garbage,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) tenant: String,
+    pub(super) source: String,
+    pub(super) id: String,
+    pub(super) event_type: String,
+    pub(super) time_ms: Option<i64>,
+    pub(super) data: BTreeMap<String, String>,
+    pub(super) forwarded: bool,
+}
+
+/// Limits of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) tenant: String,
+    pub(super) revision: i64,
+    pub(super) by_meter: BTreeMap<String, Limit>,
+}
+
+/// A limit on a meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// In thousand-millionths.
+    pub(super) nanos: i128,
+    pub(super) percents: Vec<i128>,
+}
+
+/// Reads a record.
+pub(super) fn read(record: &OwnedRecord) -> Reading {
+    let header = |name: &str| {
+        let found = record.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_slice())
+    };
+    let payload = record.payload.as_deref().unwrap_or_default();
+    match header("weir-control") {
+        Some(b"tick") => return Reading::Tick,
+        Some(_) => return limits(payload).map_or(Reading::Garbage, Reading::Limits),
+        None => {}
+    }
+    event(payload, header("weir-hop").is_some()).map_or(Reading::Garbage, Reading::Event)
+}
+
+fn event(payload: &[u8], forwarded: bool) -> Option<Event> {
+    let value: Value = serde_json::from_slice(payload).ok()?;
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let member = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let data = value.get("data")?.as_object()?;
+    let time_ms = match text("time") {
+        Some(time) => Some(Timestamp::parse(&time).ok()?.millis()),
+        None => None,
+    };
+    Some(Event {
+        tenant: text("subject")?,
+        source: text("source")?,
+        id: text("id")?,
+        event_type: text("type")?,
+        time_ms,
+        data: data.iter().map(|(name, value)| (name.clone(), member(value))).collect(),
+        forwarded,
+    })
+}
+
+fn limits(payload: &[u8]) -> Option<Limits> {
+    let value: Value = serde_json::from_slice(payload).ok()?;
+    let mut by_meter = BTreeMap::new();
+    for limit in value.get("limits")?.as_array()? {
+        let percents = limit.get("thresholds_percent")?.as_array()?;
+        let percents = percents.iter().filter_map(Value::as_i64).map(i128::from).collect();
+        let nanos = nanos(limit.get("limit")?.as_str()?)?;
+        by_meter.insert(limit.get("meter")?.as_str()?.to_owned(), Limit { nanos, percents });
+    }
+    let tenant = value.get("tenant")?.as_str()?.to_owned();
+    Some(Limits { tenant, revision: value.get("revision")?.as_i64()?, by_meter })
+}
+
+/// A plain decimal in thousand-millionths.
+pub(super) fn nanos(text: &str) -> Option<i128> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let number = format!("{whole}{fraction:0<9}");
+    let plain = !whole.is_empty() && fraction.len() <= 9 && number.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos: i128 = if plain { number.parse().ok()? } else { return None };
+    Some(if negative { -nanos } else { nanos })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nanos;
+
+    #[test]
+    fn decimals_are_read_exactly() {
+        for (text, expected) in [
+            ("7", Some(7_000_000_000)),
+            ("-0.5", Some(-500_000_000)),
+            ("12.000000001", Some(12_000_000_001)),
+            ("many", None),
+            ("", None),
+            (".5", None),
+        ] {
+            assert_eq!(nanos(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The end of a play: nothing goes wrong any more, and everything must come to rest by
+//! itself: counted, folded, projected, told.
+
+use weir_core::Partition;
+
+use super::director::Play;
+
+/// Decisions within which everything must have settled.
+const STEPS_MAX: u64 = 60_000;
+/// Longer than any wait between attempts.
+const PATIENCE_MS: i64 = 6_000;
+
+impl Play {
+    /// Lets everything settle; why it does not, in words.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        self.faults.over = true;
+        self.away_until_ms = [0; 3];
+        self.create_lost();
+        for host in 0..self.hosts.hosts.len() {
+            self.thaw(host);
+            if self.hosts.hosts[host].life.is_none() {
+                self.hosts.start(host, &self.stage, &self.cast);
+                self.give_back(host);
+            }
+        }
+        let (from_ms, from_step) = {
+            let mut state = self.stage.state();
+            state.trace.line(|| "    nothing goes wrong any more".to_owned());
+            (state.now_ms, state.step)
+        };
+        loop {
+            self.executor.run_until_idle();
+            let (now_ms, step, quiet) = {
+                let state = self.stage.state();
+                (state.now_ms, state.step, state.calls.is_empty())
+            };
+            if quiet && now_ms >= from_ms + PATIENCE_MS && self.unsettled().is_none() {
+                return Ok(());
+            }
+            if step > from_step + STEPS_MAX {
+                let what = self.unsettled().unwrap_or_else(|| "calls go on".to_owned());
+                let problems = self.hosts.problems().join("; ");
+                return Err(format!("does not settle: {what} ({problems})"));
+            }
+            self.decide_in_order();
+        }
+    }
+
+    /// What has not settled, in words.
+    fn unsettled(&self) -> Option<String> {
+        if !self.eligible_feeds().is_empty() {
+            return Some("records are not delivered".to_owned());
+        }
+        let refused = self.hosts.refused();
+        (0..self.cast.partitions)
+            .find_map(|partition| self.unsettled_partition(partition, refused.contains(&partition)))
+    }
+
+    fn unsettled_partition(&self, partition: Partition, refused: bool) -> Option<String> {
+        if self.recreated.contains(&partition) {
+            return (!refused).then(|| format!("partition {partition} was made anew and is not refused"));
+        }
+        let state = self.stage.state();
+        let high =
+            state.servers.journal.log(partition).records.last().map_or(0, |last| last.record.offset + 1);
+        let Some(line) = state.servers.ledger.partitions.get(&partition) else {
+            return Some(format!("partition {partition} was never taken"));
+        };
+        let row = &line.row;
+        let steps = [
+            ("counted", row.next_offset, high),
+            ("folded", row.folded_to, row.next_offset),
+            ("projected", row.projected_to, row.next_offset),
+            ("rolled up", row.rolled_to, row.folded_to),
+        ];
+        steps.iter().find(|(_, reached, needed)| reached < needed).map(|(what, reached, needed)| {
+            format!("partition {partition} is {what} to {reached} of {needed}")
+        })
+    }
+}

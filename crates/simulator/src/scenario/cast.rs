@@ -1,0 +1,165 @@
+//! Meters, tenants and bounds of a simulation, in the simulator's own words. What the engine
+//! is given is made of them here; the oracle reads the words.
+
+use weir_core::journal::partition_of;
+use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{HashKey, HourAlignment, Span, TenantId, Timestamp};
+use weir_metering::catalogue::TenantFacts;
+use weir_metering::meter::{Aggregation, Meter, MeterKey, Precision};
+use weir_pipeline::CountingSettings;
+
+use crate::chance::Chance;
+
+/// 2026-03-02T00:00:00Z: when simulations begin.
+pub(crate) const BEGIN_MS: i64 = 1_772_409_600_000;
+/// How far back events are taken: short, so that a short journal outlives it.
+pub(crate) const WINDOW_MS: i64 = 3 * DAY_MS;
+/// How far ahead events are taken.
+pub(crate) const FUTURE_MS: i64 = HOUR_MS;
+/// How long a billing period is.
+const PERIOD_MS: i64 = 30 * HOUR_MS;
+
+/// How a meter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tally {
+    Count,
+    Sum,
+    Max,
+    Min,
+    Latest,
+    Unique,
+}
+
+/// A meter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MeterFacts {
+    pub(crate) key: &'static str,
+    pub(crate) event_type: &'static str,
+    pub(crate) tally: Tally,
+    pub(crate) property: &'static str,
+    /// The member of `data` that usage is kept apart by; empty for none.
+    pub(crate) dimension: &'static str,
+    pub(crate) negative: bool,
+}
+
+const fn meter(
+    key: &'static str,
+    event_type: &'static str,
+    tally: Tally,
+    property: &'static str,
+    dimension: &'static str,
+    negative: bool,
+) -> MeterFacts {
+    MeterFacts { key, event_type, tally, property, dimension, negative }
+}
+
+/// By rising key.
+pub(crate) const METERS: &[MeterFacts] = &[
+    meter("bytes", "request", Tally::Sum, "bytes", "region", false),
+    meter("calls", "request", Tally::Count, "", "", false),
+    meter("credits", "credit", Tally::Sum, "amount", "", true),
+    meter("floor", "gauge", Tally::Min, "level", "", true),
+    meter("level", "gauge", Tally::Latest, "level", "region", true),
+    meter("peak", "request", Tally::Max, "bytes", "", false),
+    meter("users", "request", Tally::Unique, "user", "region", false),
+];
+
+/// A tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantCast {
+    pub(crate) name: String,
+    /// Minutes past the UTC hour at which its hours begin.
+    pub(crate) minutes: u8,
+    pub(crate) periods: Vec<Span>,
+}
+
+/// What is counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Cast {
+    pub(crate) partitions: i32,
+    pub(crate) processes: usize,
+    pub(crate) tenants: Vec<TenantCast>,
+    pub(crate) series_max: u32,
+    pub(crate) batch_records_max: usize,
+    pub(crate) key: HashKey,
+}
+
+impl Cast {
+    /// The cast of a seed.
+    pub(crate) fn of(chance: &mut Chance) -> Self {
+        let partitions = i32::try_from(chance.between(1, 3)).unwrap_or(1);
+        let processes = 1 + chance.index(3).min(1);
+        let count = 2 + chance.index(3);
+        let tenants = (0..count).map(|number| tenant(number, chance)).collect();
+        let batch_records_max = *chance.pick(&[1, 3, 7, 20, 1_000]);
+        let series_max = u32::try_from(chance.between(1, 4)).unwrap_or(1);
+        let key = HashKey::new((u128::from(chance.bits()) << 64 | u128::from(chance.bits())).to_be_bytes());
+        Self { partitions, processes, tenants, series_max, batch_records_max, key }
+    }
+
+    /// How counting is tuned.
+    pub(crate) fn settings(&self) -> CountingSettings {
+        CountingSettings {
+            batch_records_max: self.batch_records_max,
+            window_ms: WINDOW_MS,
+            future_ms: FUTURE_MS,
+            series_max: self.series_max,
+            ..CountingSettings::default()
+        }
+    }
+
+    /// The partition of a tenant.
+    pub(crate) fn home(&self, tenant: &str) -> i32 {
+        partition_of(tenant.as_bytes(), self.partitions)
+    }
+}
+
+fn tenant(number: usize, chance: &mut Chance) -> TenantCast {
+    let begin = BEGIN_MS - 5 * DAY_MS + chance.between(0, 29) * HOUR_MS;
+    let minutes = *chance.pick(&[0_u8, 0, 30]);
+    let at = |index: i64| Timestamp::clamped(begin + index * PERIOD_MS + i64::from(minutes) * 60_000);
+    let periods = (0..40).map(|index| Span { start: at(index), end: at(index + 1) }).collect();
+    TenantCast { name: format!("tenant-{number}"), minutes, periods }
+}
+
+impl TenantCast {
+    /// The tenant as the catalogue knows it.
+    pub(crate) fn facts(&self) -> TenantFacts {
+        let alignment = HourAlignment::from_minutes(self.minutes).unwrap_or_default();
+        TenantFacts { alignment, periods: self.periods.clone() }
+    }
+
+    /// Its name as a value.
+    pub(crate) fn id(&self) -> Option<TenantId> {
+        TenantId::new(&self.name).ok()
+    }
+}
+
+impl MeterFacts {
+    /// The meter as the catalogue knows it.
+    pub(crate) fn definition(&self) -> Option<Meter> {
+        let aggregation = match self.tally {
+            Tally::Count => Aggregation::Count,
+            Tally::Sum => Aggregation::Sum,
+            Tally::Max => Aggregation::Max,
+            Tally::Min => Aggregation::Min,
+            Tally::Latest => Aggregation::Latest,
+            Tally::Unique => Aggregation::Unique,
+        };
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Some(Meter {
+            key: MeterKey::new(self.key).ok()?,
+            version: 1,
+            description: String::new(),
+            unit: "unit".to_owned(),
+            event_type: self.event_type.to_owned(),
+            aggregation,
+            value_property: some(self.property),
+            dimensions: some(self.dimension).into_iter().collect(),
+            filters: Vec::new(),
+            precision: Precision::Exact,
+            allow_negative: self.negative,
+            begins_at: None,
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! What is counted in a simulation: meters, tenants, limits and bounds, small enough that a
+//! few hundred records reach every corner of them, and what is done to it: the acts.
+
+mod acts;
+mod cast;
+mod events;
+
+pub use acts::{Act, Change, Script};
+pub(crate) use cast::{BEGIN_MS, Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
+pub use events::{Draft, Happened};

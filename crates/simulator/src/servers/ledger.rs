@@ -1,0 +1,189 @@
+//! Postgres in memory: the tables of the ledger. A clone is a backup.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_backends::StoreError;
+use weir_backends::journal::Fingerprint;
+use weir_backends::ledger::chain::BatchExceptions;
+use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_core::{ContentSum, Generation, Hash128, Partition, TenantId, Timestamp};
+use weir_metering::catalogue::{Catalogue, TenantFacts};
+use weir_metering::meter::Meter;
+use weir_metering::outcome::{Counts, RejectReason, Verdict};
+use weir_metering::quota::Limit;
+use weir_wire::batch_blob::decode_exceptions;
+
+use super::Servers;
+use super::outbox::OutboxLine;
+use super::usage::{UsageLine, UsageRowKey};
+use crate::mutation::Mutation;
+
+/// A row of `journal_partition`.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionLine {
+    pub(crate) row: PartitionRow,
+    pub(crate) owner: Option<OwnerToken>,
+    /// How often the row was taken.
+    pub(crate) takings: u64,
+}
+
+/// A row of `batch`.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchLine {
+    pub(crate) to: i64,
+    pub(crate) counts: Counts,
+    pub(crate) exceptions: Vec<u8>,
+    pub(crate) deltas: Vec<u8>,
+    pub(crate) content_sum: ContentSum,
+    pub(crate) broker_time_max: Timestamp,
+    /// When it was committed, in decisions of the simulation.
+    pub(crate) step: u64,
+}
+
+/// Limits that are in force.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitsLine {
+    pub(crate) partition: Partition,
+    pub(crate) revision: i64,
+    pub(crate) limits: Vec<Limit>,
+}
+
+/// By what a batch is found.
+pub(crate) type BatchKey = (Partition, Generation, i64);
+
+/// Postgres.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) partitions: BTreeMap<Partition, PartitionLine>,
+    pub(crate) batches: BTreeMap<BatchKey, BatchLine>,
+    pub(crate) usage: BTreeMap<UsageRowKey, UsageLine>,
+    pub(crate) values: BTreeSet<(UsageRowKey, Hash128)>,
+    pub(crate) limits: BTreeMap<String, LimitsLine>,
+    pub(crate) outbox: BTreeMap<String, OutboxLine>,
+    pub(crate) catalogue_version: i64,
+    pub(crate) meters: Vec<Meter>,
+    pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
+}
+
+impl Ledger {
+    pub(crate) fn catalogue(&self) -> Catalogue {
+        let tenants = self.tenants.iter().map(|(id, facts)| (id.clone(), facts.clone())).collect();
+        Catalogue::new(self.catalogue_version, self.meters.clone(), tenants)
+    }
+
+    /// The batches of a partition from one that begins at or after `from`.
+    pub(crate) fn chain(
+        &self,
+        (partition, generation): (Partition, Generation),
+        from: i64,
+    ) -> impl Iterator<Item = (i64, &BatchLine)> {
+        let range = (partition, generation, from)..(partition, generation, i64::MAX);
+        self.batches.range(range).map(|((_, _, from), batch)| (*from, batch))
+    }
+
+    /// `advance_projected`: nothing where others own a partition, or it would not rise.
+    pub(crate) fn advance_projected(&mut self, progress: &[Progress]) {
+        for one in progress {
+            let Some(line) = self.owned(one) else { continue };
+            if line.row.projected_to < one.to && one.to <= line.row.next_offset {
+                line.row.projected_to = one.to;
+            }
+        }
+    }
+
+    /// `advance_rolled`.
+    pub(crate) fn advance_rolled(&mut self, progress: &Progress) -> bool {
+        let Some(line) = self.owned(progress) else { return false };
+        let moves = line.row.rolled_to < progress.to && progress.to <= line.row.folded_to;
+        if moves {
+            line.row.rolled_to = progress.to;
+        }
+        moves
+    }
+
+    fn owned(&mut self, progress: &Progress) -> Option<&mut PartitionLine> {
+        let line = self.partitions.get_mut(&progress.partition)?;
+        let same = line.row.generation == progress.generation && line.owner == Some(progress.owner);
+        same.then_some(line)
+    }
+}
+
+impl Servers {
+    /// `take`.
+    pub(crate) fn take(
+        &mut self,
+        partition: Partition,
+        (generation, first_offset): (Generation, i64),
+        owner: OwnerToken,
+    ) -> PartitionRow {
+        let counted = self.mistaken(Mutation::CounterToken);
+        let forgets = self.mistaken(Mutation::NoFingerprint);
+        let line = self.ledger.partitions.entry(partition).or_insert_with(|| PartitionLine {
+            row: PartitionRow {
+                partition,
+                generation,
+                first_offset,
+                next_offset: first_offset,
+                broker_time_max: Timestamp::EPOCH,
+                last: None,
+                folded_to: first_offset,
+                projected_to: first_offset,
+                rolled_to: first_offset,
+            },
+            owner: None,
+            takings: 0,
+        });
+        line.takings += 1;
+        line.owner = Some(if counted { u128::from(line.takings).to_be_bytes() } else { owner });
+        let last: Option<Fingerprint> = line.row.last.clone().filter(|_| !forgets);
+        PartitionRow { last, ..line.row.clone() }
+    }
+
+    /// `chain::exceptions`.
+    pub(crate) fn exceptions(
+        &self,
+        place: (Partition, Generation),
+        from: i64,
+        count: i64,
+    ) -> Result<Vec<BatchExceptions>, StoreError> {
+        const ATTEMPT: &str = "read the chain of batches";
+        let decides_again = self.mistaken(Mutation::DecideAgain);
+        let mut expected = from;
+        let mut found = Vec::new();
+        let count = usize::try_from(count).unwrap_or(0);
+        for (begins, batch) in self.ledger.chain(place, from).take(count) {
+            if begins != expected {
+                let reason = format!("a batch should begin at {expected}, the next begins at {begins}");
+                return Err(StoreError::corrupt(ATTEMPT, reason));
+            }
+            expected = batch.to;
+            let mut exceptions = decode_exceptions(begins, &batch.exceptions)
+                .map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+            if decides_again {
+                let tenant = Verdict::Rejected(RejectReason::UnknownTenant);
+                exceptions.retain(|exception| exception.verdict != tenant);
+            }
+            let broker_time_max = batch.broker_time_max;
+            found.push(BatchExceptions { from: begins, to: batch.to, exceptions, broker_time_max });
+        }
+        Ok(found)
+    }
+
+    /// `chain::first_reaching`.
+    pub(crate) fn first_reaching(&self, place: (Partition, Generation), time: Timestamp) -> Option<i64> {
+        self.ledger
+            .chain(place, i64::MIN)
+            .find(|(_, batch)| batch.broker_time_max >= time)
+            .map(|(from, _)| from)
+    }
+
+    /// `chain::broker_time_before`.
+    pub(crate) fn broker_time_before(
+        &self,
+        place: (Partition, Generation),
+        offset: i64,
+    ) -> Option<Timestamp> {
+        let ends_there = |(_, batch): &(i64, &BatchLine)| batch.to == offset;
+        self.ledger.chain(place, i64::MIN).find(ends_there).map(|(_, batch)| batch.broker_time_max)
+    }
+}

@@ -1,0 +1,61 @@
+//! The servers as they behave, in memory: a journal of records with the broker's time, a
+//! ledger whose statements happen whole or not at all, a projection that keeps one row of
+//! what is written twice. They follow the statements in `weir-backends` line by line and
+//! know nothing of the code that calls them.
+
+mod commit;
+mod journal;
+mod ledger;
+mod outbox;
+mod projection;
+mod standing;
+mod usage;
+
+pub(crate) use journal::{DEAD_LETTERS, Journal, Logged, PartitionLog, QUOTA, USAGE};
+pub(crate) use ledger::Ledger;
+pub(crate) use projection::Projection;
+pub(crate) use usage::UsageRowKey;
+
+use crate::chance::Chance;
+use crate::mutation::Mutation;
+use crate::scenario::{Cast, METERS, MeterFacts};
+
+/// All servers.
+#[derive(Clone, Debug)]
+pub(crate) struct Servers {
+    /// Kafka.
+    pub(crate) journal: Journal,
+    /// Postgres.
+    pub(crate) ledger: Ledger,
+    /// ClickHouse.
+    pub(crate) projection: Projection,
+    /// The time that brokers stamp records with, in milliseconds since 1970.
+    pub(crate) broker_ms: i64,
+    /// Decisions of the simulation so far.
+    pub(crate) step: u64,
+    /// Set while a call happens only in part: which part.
+    pub(crate) part: Option<Chance>,
+    /// The mistake that is tried out.
+    pub(crate) mutation: Option<Mutation>,
+}
+
+impl Servers {
+    /// Servers that nobody has used: meters are published, tenants are not created yet.
+    pub(crate) fn new(cast: &Cast, mutation: Option<Mutation>) -> Self {
+        let meters = METERS.iter().filter_map(MeterFacts::definition).collect();
+        Self {
+            journal: Journal::new(usize::try_from(cast.partitions).unwrap_or(1)),
+            ledger: Ledger { catalogue_version: 1, meters, ..Ledger::default() },
+            projection: Projection::default(),
+            broker_ms: 0,
+            step: 0,
+            part: None,
+            mutation,
+        }
+    }
+
+    /// Whether a mistake is tried out.
+    pub(crate) fn mistaken(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+}

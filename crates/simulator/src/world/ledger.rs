@@ -1,0 +1,155 @@
+//! The simulated ledger, called.
+
+use weir_backends::StoreError;
+use weir_backends::ledger::chain::BatchExceptions;
+use weir_backends::ledger::commit::{Commit, CommitAnswer};
+use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::rollup::Rollup;
+use weir_backends::ledger::standing::SeriesKey;
+use weir_backends::ledger::usage::{Folding, Unfolded};
+use weir_core::{Generation, Partition, Timestamp};
+use weir_metering::aggregate::UsageKey;
+use weir_metering::catalogue::Catalogue;
+use weir_metering::quota::LimitSet;
+use weir_metering::shard::PeriodTotal;
+use weir_pipeline::world::{Ledger, Place};
+
+use crate::servers::Servers;
+use crate::stage::{Hand, Server};
+
+/// The ledger in the hand of a process.
+#[derive(Clone)]
+pub(crate) struct SimLedger(pub(crate) Hand);
+
+impl SimLedger {
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        detail: impl FnOnce() -> String,
+        work: impl FnOnce(&mut Servers) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.call(Server::Ledger, what, detail, work).await
+    }
+}
+
+impl Ledger for SimLedger {
+    async fn take(
+        &self,
+        partition: Partition,
+        first: (Generation, i64),
+        (owner, _): (&OwnerToken, &str),
+    ) -> Result<PartitionRow, StoreError> {
+        let owner = *owner;
+        let detail = || format!("{partition} with {:02x}{:02x}", owner[0], owner[1]);
+        self.ask("take", detail, move |servers| Ok(servers.take(partition, first, owner))).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, StoreError> {
+        let commit = commit.clone();
+        let (partition, from, to, alerts) = (commit.partition, commit.from, commit.to, commit.alerts.len());
+        let detail = || format!("{partition} [{from}, {to}), {alerts} alerts");
+        self.ask("commit", detail, move |servers| servers.commit(&commit)).await
+    }
+
+    async fn find_out(&self, commit: &Commit) -> Result<Option<CommitAnswer>, StoreError> {
+        let commit = commit.clone();
+        let (partition, from, to) = (commit.partition, commit.from, commit.to);
+        let detail = || format!("{partition} [{from}, {to})");
+        self.ask("find out", detail, move |servers| Ok(servers.find_out(&commit))).await
+    }
+
+    async fn exceptions(
+        &self,
+        place: Place,
+        from: i64,
+        count: i64,
+    ) -> Result<Vec<BatchExceptions>, StoreError> {
+        let detail = || format!("{} from {from}", place.0);
+        self.ask("exceptions", detail, move |servers| servers.exceptions(place, from, count)).await
+    }
+
+    async fn first_reaching(&self, place: Place, time: Timestamp) -> Result<Option<i64>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.first_reaching(place, time));
+        self.ask("first reaching", || format!("{} {time}", place.0), work).await
+    }
+
+    async fn broker_time_before(&self, place: Place, offset: i64) -> Result<Option<Timestamp>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.broker_time_before(place, offset));
+        self.ask("broker time before", || format!("{} {offset}", place.0), work).await
+    }
+
+    async fn limits(&self, partition: Partition) -> Result<Vec<LimitSet>, StoreError> {
+        self.ask("limits", || partition.to_string(), move |servers| Ok(servers.limits(partition))).await
+    }
+
+    async fn totals(
+        &self,
+        partition: Partition,
+        ends_after: Timestamp,
+        catalogue: &Catalogue,
+    ) -> Result<Vec<PeriodTotal>, StoreError> {
+        let catalogue = catalogue.clone();
+        let work = move |servers: &mut Servers| Ok(servers.totals(partition, ends_after, &catalogue));
+        self.ask("totals", || partition.to_string(), work).await
+    }
+
+    async fn series(&self, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
+        self.ask("series", || partition.to_string(), move |servers| Ok(servers.series(partition))).await
+    }
+
+    async fn catalogue_version(&self) -> Result<i64, StoreError> {
+        self.ask("catalogue version", String::new, |servers| Ok(servers.ledger.catalogue_version)).await
+    }
+
+    async fn catalogue(&self) -> Result<Catalogue, StoreError> {
+        self.ask("catalogue", String::new, |servers| Ok(servers.ledger.catalogue())).await
+    }
+
+    async fn unfolded(&self, partition: Partition) -> Result<Option<Unfolded>, StoreError> {
+        self.ask("unfolded", || partition.to_string(), move |servers| Ok(servers.unfolded(partition))).await
+    }
+
+    async fn fold(&self, folding: &Folding) -> Result<bool, StoreError> {
+        let folding = folding.clone();
+        let (partition, from, to) = (folding.partition, folding.from, folding.to);
+        let detail = || format!("{partition} [{from}, {to})");
+        self.ask("fold", detail, move |servers| Ok(servers.fold(&folding))).await
+    }
+
+    async fn advance_projected(&self, progress: &[Progress]) -> Result<(), StoreError> {
+        let progress = progress.to_vec();
+        let text: Vec<String> =
+            progress.iter().map(|one| format!("{} to {}", one.partition, one.to)).collect();
+        let work = move |servers: &mut Servers| {
+            servers.ledger.advance_projected(&progress);
+            Ok(())
+        };
+        self.ask("advance projected", || text.join(", "), work).await
+    }
+
+    async fn folded_standing(&self, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
+        let work = move |servers: &mut Servers| {
+            let line = servers.ledger.partitions.get(&partition);
+            Ok(line.map(|line| (line.row.generation, line.row.folded_to)))
+        };
+        self.ask("folded standing", || partition.to_string(), work).await
+    }
+
+    async fn totals_of(&self, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {
+        let keys = keys.to_vec();
+        let work = move |servers: &mut Servers| servers.totals_of(partition, keys);
+        self.ask("totals of", || partition.to_string(), work).await
+    }
+
+    async fn pending_rollup(&self, partition: Partition) -> Result<Option<Rollup>, StoreError> {
+        let work = move |servers: &mut Servers| servers.pending_rollup(partition);
+        self.ask("pending rollup", || partition.to_string(), work).await
+    }
+
+    async fn advance_rolled(&self, progress: &Progress) -> Result<bool, StoreError> {
+        let progress = *progress;
+        let detail = || format!("{} to {}", progress.partition, progress.to);
+        let work = move |servers: &mut Servers| Ok(servers.ledger.advance_rolled(&progress));
+        self.ask("advance rolled", detail, work).await
+    }
+}

@@ -1,0 +1,80 @@
+//! The simulated projection, called.
+
+use weir_backends::StoreError;
+use weir_backends::projection::{EventRow, RollupRow};
+use weir_metering::aggregate::UsageKey;
+use weir_pipeline::world::{Place, ProjectionStore};
+
+use crate::mutation::Mutation;
+use crate::servers::Servers;
+use crate::stage::{Hand, Server};
+
+/// The projection in the hand of a process.
+pub(crate) struct SimProjection(pub(crate) Hand);
+
+impl ProjectionStore for SimProjection {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.0.call(Server::Projection, "prepare the projection", String::new, |_| Ok(())).await
+    }
+
+    async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
+        let rows = rows.to_vec();
+        let detail = || match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) => format!(
+                "{} rows, {}/{} to {}/{}",
+                rows.len(),
+                first.partition,
+                first.offset,
+                last.partition,
+                last.offset
+            ),
+            _ => String::new(),
+        };
+        let detail = if self.0.stage.state().trace.is_told() { detail() } else { String::new() };
+        let early = self.0.stage.state().mutation == Some(Mutation::ProjectedBeforeInsert);
+        let hand = self.0.clone();
+        let inserted = async move {
+            let work = move |servers: &mut Servers| {
+                servers.insert_events(rows);
+                Ok(())
+            };
+            hand.call(Server::Projection, "insert events", move || detail, work).await
+        };
+        if early {
+            // The call goes on by itself; a crash takes it with it.
+            self.0.stage.spawner.spawn(self.0.process, async move {
+                let _ = inserted.await;
+            });
+            return Ok(());
+        }
+        inserted.await
+    }
+
+    async fn insert_rollups(&self, rows: &[RollupRow]) -> Result<(), StoreError> {
+        let rows = rows.to_vec();
+        let count = rows.len();
+        let work = move |servers: &mut Servers| {
+            servers.insert_rollups(rows);
+            Ok(())
+        };
+        self.0.call(Server::Projection, "insert rollups", || format!("{count} rows"), work).await
+    }
+
+    async fn purge_from(&self, place: Place, from: i64) -> Result<u64, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.purge_from(place, from));
+        self.0.call(Server::Projection, "purge", || format!("{} from {from}", place.0), work).await
+    }
+
+    async fn rollups_above(&self, place: Place, version: u64) -> Result<Vec<UsageKey>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.rollups_above(place, version));
+        self.0.call(Server::Projection, "rollups above", || place.0.to_string(), work).await
+    }
+
+    async fn remove_rollups_above(&self, place: Place, version: u64) -> Result<(), StoreError> {
+        let work = move |servers: &mut Servers| {
+            servers.remove_rollups_above(place, version);
+            Ok(())
+        };
+        self.0.call(Server::Projection, "remove rollups above", || place.0.to_string(), work).await
+    }
+}
