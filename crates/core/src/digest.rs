@@ -56,8 +56,8 @@ impl fmt::Debug for Hash128 {
     }
 }
 
-/// Collects length-prefixed fields into a [`Hash128`] (SipHash-2-4-128, keyed).
-#[derive(Debug)]
+/// Collects fields, length-prefixed unless their lengths are known, into a [`Hash128`] (SipHash-2-4-128, keyed).
+#[derive(Clone, Debug)]
 pub struct Digest(SipHasher24);
 
 impl Digest {
@@ -78,6 +78,17 @@ impl Digest {
     /// Adds one integer.
     pub fn int(&mut self, value: i64) -> &mut Self {
         self.field(&value.to_le_bytes())
+    }
+
+    /// Adds one word, without a length.
+    pub fn word(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Adds bytes without their length, which must follow from what was added before.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.write(bytes);
+        self
     }
 
     /// The digest of what was added.

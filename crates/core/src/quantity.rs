@@ -90,11 +90,25 @@ impl Quantity {
 }
 
 fn read(text: &str, round: bool) -> Result<Quantity, InvalidQuantity> {
+    if let Some(units) = whole_units(text) {
+        return Ok(Quantity::from_units(units));
+    }
     let nanos = Number::read(text)?.nanos(round)?;
     if nanos.unsigned_abs() > EVENT_NANOS_MAX.unsigned_abs() {
         return Err(InvalidQuantity::OutOfRange);
     }
     Ok(Quantity(nanos))
+}
+
+/// The value of up to 15 plain digits, which is what most events carry.
+fn whole_units(text: &str) -> Option<i64> {
+    if !(1..=15).contains(&text.len()) {
+        return None;
+    }
+    text.bytes().try_fold(0_i64, |sum, byte| match byte {
+        b'0'..=b'9' => Some(sum * 10 + i64::from(byte - b'0')),
+        _ => None,
+    })
 }
 
 /// A decimal number taken apart: sign, significant digits, power of ten of the last digit.

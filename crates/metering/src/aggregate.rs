@@ -89,20 +89,47 @@ impl Aggregate {
     /// The usage of one event. `offset` settles ties of `time` for `latest`; `key` hashes
     /// the text of `unique`.
     pub fn of(measurement: &Measurement<'_>, key: &HashKey, time: Timestamp, offset: i64) -> Self {
-        match measurement.value {
-            MeasuredValue::Event => Self::Count { count: 1 },
-            MeasuredValue::Text(text) => {
-                Self::Unique { hashes: BTreeSet::from([unique_hash(key, text)]), count: 1 }
+        Part::of(measurement, key, time, offset).alone()
+    }
+
+    /// Whether [`Aggregate::add`] would succeed.
+    ///
+    /// # Errors
+    /// What it would fail with.
+    pub(crate) fn check_add(&self, part: &Part) -> Result<(), Overflow> {
+        match (self, part.aggregation) {
+            (Self::Sum { quantity, .. }, Aggregation::Sum) => {
+                quantity.checked_add(part.quantity).map(|_| ()).ok_or(Overflow::OutOfRange)?;
             }
-            MeasuredValue::Quantity(quantity) => match measurement.meter.aggregation {
-                Aggregation::Max => Self::Max { quantity, count: 1 },
-                Aggregation::Min => Self::Min { quantity, count: 1 },
-                Aggregation::Latest => Self::Latest { time, offset, quantity, count: 1 },
-                Aggregation::Sum | Aggregation::Count | Aggregation::Unique => {
-                    Self::Sum { quantity, count: 1 }
-                }
-            },
+            _ if self.aggregation() == part.aggregation => {}
+            _ => return Err(Overflow::OtherAggregation),
         }
+        self.count().checked_add(1).map(|_| ()).ok_or(Overflow::OutOfRange)
+    }
+
+    /// Adds one event: as [`Aggregate::merge`] with [`Part::alone`], without making one.
+    ///
+    /// # Errors
+    /// [`Overflow`]; then nothing has changed.
+    pub(crate) fn add(&mut self, part: &Part) -> Result<(), Overflow> {
+        self.check_add(part)?;
+        *self.count_mut() += 1;
+        match self {
+            Self::Count { .. } => {}
+            Self::Sum { quantity, .. } => {
+                *quantity = quantity.checked_add(part.quantity).ok_or(Overflow::OutOfRange)?;
+            }
+            Self::Max { quantity, .. } => *quantity = (*quantity).max(part.quantity),
+            Self::Min { quantity, .. } => *quantity = (*quantity).min(part.quantity),
+            Self::Latest { time, offset, quantity, .. } => {
+                (*time, *offset, *quantity) =
+                    (*time, *offset, *quantity).max((part.time, part.offset, part.quantity));
+            }
+            Self::Unique { hashes, .. } => {
+                hashes.insert(part.hash);
+            }
+        }
+        Ok(())
     }
 
     /// Whether [`Aggregate::merge`] would succeed.
@@ -205,6 +232,43 @@ impl Aggregate {
     }
 }
 
+/// What one event adds to an aggregate. Fields that its aggregation does not use are zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    aggregation: Aggregation,
+    quantity: Quantity,
+    hash: Hash128,
+    time: Timestamp,
+    offset: i64,
+}
+
+impl Part {
+    /// What a measured event adds.
+    pub(crate) fn of(measurement: &Measurement<'_>, key: &HashKey, time: Timestamp, offset: i64) -> Self {
+        let aggregation = measurement.meter.aggregation;
+        let mut part = Self { aggregation, quantity: Quantity::ZERO, hash: Hash128::default(), time, offset };
+        match measurement.value {
+            MeasuredValue::Event => {}
+            MeasuredValue::Text(text) => part.hash = unique_hash(key, text),
+            MeasuredValue::Quantity(quantity) => part.quantity = quantity,
+        }
+        part
+    }
+
+    /// The usage of this event alone.
+    pub(crate) fn alone(&self) -> Aggregate {
+        let Self { quantity, time, offset, .. } = *self;
+        match self.aggregation {
+            Aggregation::Count => Aggregate::Count { count: 1 },
+            Aggregation::Sum => Aggregate::Sum { quantity, count: 1 },
+            Aggregation::Max => Aggregate::Max { quantity, count: 1 },
+            Aggregation::Min => Aggregate::Min { quantity, count: 1 },
+            Aggregation::Latest => Aggregate::Latest { time, offset, quantity, count: 1 },
+            Aggregation::Unique => Aggregate::Unique { hashes: BTreeSet::from([self.hash]), count: 1 },
+        }
+    }
+}
+
 /// The hash under which `unique` keeps a value.
 pub fn unique_hash(key: &HashKey, text: &str) -> Hash128 {
     Digest::new(key, "unique").field(text.as_bytes()).finish()
@@ -274,6 +338,20 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn adding_an_event_is_merging_with_it_alone(
+            (usage, _, _) in three(), quantity in -60_i64..60, time in 0_i64..5, offset in 0_i64..5,
+        ) {
+            let (quantity, time) = (Quantity::from_units(quantity), Timestamp::clamped(time));
+            let hash = Hash128(u128::from(offset.unsigned_abs()));
+            let part = Part { aggregation: usage.aggregation(), quantity, hash, time, offset };
+            let mut added = usage.clone();
+            added.add(&part).unwrap();
+            prop_assert_eq!(added, merged(usage, &part.alone()));
+        }
+    }
+
     #[test]
     fn overflow_changes_nothing() {
         let most = Quantity::from_nanos(weir_core::quantity::TOTAL_NANOS_MAX).unwrap();
@@ -281,6 +359,13 @@ mod tests {
         let before = total.clone();
         let one = Aggregate::Sum { quantity: Quantity::from_units(1), count: 1 };
         assert_eq!(total.merge(one), Err(Overflow::OutOfRange));
+        let (quantity, hash, time) = (Quantity::from_units(1), Hash128::default(), Timestamp::EPOCH);
+        let part = Part { aggregation: Aggregation::Sum, quantity, hash, time, offset: 0 };
+        assert_eq!(total.add(&part), Err(Overflow::OutOfRange));
+        assert_eq!(
+            total.add(&Part { aggregation: Aggregation::Count, ..part }),
+            Err(Overflow::OtherAggregation)
+        );
         assert_eq!(total.merge(Aggregate::Count { count: 1 }), Err(Overflow::OtherAggregation));
         assert_eq!(total, before);
     }

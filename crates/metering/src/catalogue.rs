@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use weir_core::{HourAlignment, Span, TenantId, Timestamp};
 
-use crate::event::UsageEvent;
+use crate::event::EventRef;
 use crate::measure::{InvalidValue, Measurement, measure};
 use crate::meter::{Aggregation, Meter, MeterKey};
 
@@ -110,6 +110,11 @@ impl Catalogue {
         self.meters.iter().flat_map(|meter| &meter.0)
     }
 
+    /// The meters by number, rising key: the numbers that measurements carry.
+    pub(crate) fn meter_keys(&self) -> impl Iterator<Item = &MeterKey> {
+        self.meters.iter().map(|meter| &meter.0[0].key)
+    }
+
     /// The version of a meter that applies to an event of that time: the highest that has begun.
     pub fn meter_at(&self, key: &MeterKey, time: Timestamp) -> Option<&Meter> {
         let at = self.meters.binary_search_by(|meter| meter.0[0].key.cmp(key)).ok()?;
@@ -123,7 +128,7 @@ impl Catalogue {
     /// The first value that a meter cannot take, in words that say how to send it right.
     pub fn measure<'a>(
         &'a self,
-        event: &'a UsageEvent,
+        event: EventRef<'a>,
         time: Timestamp,
     ) -> Result<Vec<Measurement<'a>>, InvalidValue> {
         let mut measurements = Vec::new();
@@ -134,15 +139,15 @@ impl Catalogue {
     /// [`Catalogue::measure`] into a list that is used again and again.
     pub(crate) fn measure_into<'a>(
         &'a self,
-        event: &'a UsageEvent,
+        event: EventRef<'a>,
         time: Timestamp,
         measurements: &mut Vec<Measurement<'a>>,
     ) -> Result<(), InvalidValue> {
         measurements.clear();
-        let Some(slots) = self.by_event_type.get(&event.event_type) else { return Ok(()) };
+        let Some(slots) = self.by_event_type.get(event.event_type()) else { return Ok(()) };
         for slot in slots {
             if let Some(meter) = self.meters[*slot].at(time)
-                && let Some(measurement) = measure(meter, event)?
+                && let Some(measurement) = measure(*slot, meter, event)?
             {
                 measurements.push(measurement);
             }

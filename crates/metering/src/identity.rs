@@ -27,8 +27,9 @@ mod memory;
 mod plan;
 mod suspect;
 
+pub use crate::event::{EventHashes, content_hash};
 pub use day::Day;
-pub use hashes::{EventHashes, IdKey, RememberedId, content_hash, identity_hash};
+pub use hashes::{IdKey, RememberedId};
 pub use memory::{IdMemory, Identities, Seen};
 pub use plan::{MemoryPlan, SealedFile};
 pub use suspect::{Answers, Suspect, Suspects};

@@ -4,7 +4,7 @@
 use weir_core::Quantity;
 use weir_core::quantity::InvalidQuantity;
 
-use crate::event::{TEXT_BYTES_MAX, UsageEvent};
+use crate::event::{EventRef, TEXT_BYTES_MAX};
 use crate::meter::{Aggregation, Filter, FilterOperator, Meter, MeterKey, Precision};
 
 /// The longest canonical text of an event's dimensions, in bytes. With tenant, meter and
@@ -22,7 +22,9 @@ pub struct Measurement<'a> {
     pub meter: &'a Meter,
     /// The value.
     pub value: MeasuredValue<'a>,
-    event: &'a UsageEvent,
+    event: EventRef<'a>,
+    /// The meter's number in the catalogue.
+    pub(crate) slot: usize,
 }
 
 /// The value that a meter takes from an event.
@@ -122,18 +124,19 @@ impl Measurement<'_> {
 
 /// What `meter` takes from `event`; `None` when type or filters do not match.
 pub(crate) fn measure<'a>(
+    slot: usize,
     meter: &'a Meter,
-    event: &'a UsageEvent,
+    event: EventRef<'a>,
 ) -> Result<Option<Measurement<'a>>, InvalidValue> {
-    if meter.event_type != event.event_type || !meter.filters.iter().all(|filter| holds(filter, event)) {
+    if meter.event_type != event.event_type() || !meter.filters.iter().all(|filter| holds(filter, event)) {
         return Ok(None);
     }
-    let measurement = Measurement { meter, value: value(meter, event)?, event };
+    let measurement = Measurement { meter, value: value(meter, event)?, event, slot };
     check_dimensions(&measurement)?;
     Ok(Some(measurement))
 }
 
-fn holds(filter: &Filter, event: &UsageEvent) -> bool {
+fn holds(filter: &Filter, event: EventRef<'_>) -> bool {
     let among = event.value(&filter.property).is_some_and(|value| filter.values.iter().any(|v| v == value));
     match filter.operator {
         FilterOperator::In => among,
@@ -141,7 +144,7 @@ fn holds(filter: &Filter, event: &UsageEvent) -> bool {
     }
 }
 
-fn value<'a>(meter: &Meter, event: &'a UsageEvent) -> Result<MeasuredValue<'a>, InvalidValue> {
+fn value<'a>(meter: &Meter, event: EventRef<'a>) -> Result<MeasuredValue<'a>, InvalidValue> {
     if meter.aggregation == Aggregation::Count {
         return Ok(MeasuredValue::Event);
     }

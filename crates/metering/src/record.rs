@@ -2,7 +2,7 @@
 
 use weir_core::{Partition, Timestamp};
 
-use crate::event::UsageEvent;
+use crate::event::{EventBuffer, EventRef, UsageEvent};
 use crate::outcome::RejectReason;
 use crate::quota::LimitSet;
 
@@ -40,7 +40,8 @@ pub enum RecordBody {
     },
 }
 
-/// Records of one partition, in `[from, to)`. `to` may lie beyond the last record.
+/// Records of one partition, in `[from, to)`. `to` may lie beyond the last record. Their
+/// events stand in one buffer, so that a batch of a million records is a few pieces of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The partition they stand in.
@@ -49,6 +50,130 @@ pub struct Batch {
     pub from: i64,
     /// The first offset that it does not.
     pub to: i64,
-    /// The records, by rising offset.
-    pub records: Vec<JournalRecord>,
+    records: Vec<Record>,
+    events: EventBuffer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    offset: i64,
+    broker_time: Timestamp,
+    body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Body {
+    /// The next event of the buffer.
+    Event { index: usize, hops: u8 },
+    /// What is rare enough to have memory of its own; never an event.
+    Other(Box<RecordBody>),
+}
+
+/// One record of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Its offset; rises from record to record, not always by one.
+    pub offset: i64,
+    /// The broker's time (LogAppendTime).
+    pub broker_time: Timestamp,
+    /// What it holds.
+    pub body: BodyRef<'a>,
+}
+
+/// What a record of a batch holds; as [`RecordBody`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRef<'a> {
+    /// A usage event, and how often it was forwarded.
+    Event(EventRef<'a>, u8),
+    /// Anything else; never an event.
+    Other(&'a RecordBody),
+}
+
+impl Batch {
+    /// A batch that begins at `from` and covers nothing yet.
+    pub fn new(partition: Partition, from: i64) -> Self {
+        Self { partition, from, to: from, records: Vec::new(), events: EventBuffer::default() }
+    }
+
+    /// A batch of records, by rising offset.
+    pub fn of(partition: Partition, from: i64, to: i64, records: Vec<JournalRecord>) -> Self {
+        let mut batch = Self::new(partition, from);
+        records.into_iter().for_each(|record| batch.push(record));
+        batch.to = to;
+        batch
+    }
+
+    /// Adds a record; the batch then reaches behind it.
+    pub fn push(&mut self, record: JournalRecord) {
+        let JournalRecord { offset, broker_time, body } = record;
+        match body {
+            RecordBody::Event { event, hops } => {
+                self.push_event(offset, broker_time, hops, |events| events.push(&event));
+            }
+            other => self.push_body(offset, broker_time, Body::Other(Box::new(other))),
+        }
+    }
+
+    /// Adds the record of an event, which `write` adds to the buffer: one, and not more.
+    pub fn push_event(
+        &mut self,
+        offset: i64,
+        broker_time: Timestamp,
+        hops: u8,
+        write: impl FnOnce(&mut EventBuffer),
+    ) {
+        let index = self.events.len();
+        write(&mut self.events);
+        assert_eq!(self.events.len(), index + 1, "a record holds one event");
+        self.push_body(offset, broker_time, Body::Event { index, hops });
+    }
+
+    fn push_body(&mut self, offset: i64, broker_time: Timestamp, body: Body) {
+        self.records.push(Record { offset, broker_time, body });
+        self.to = offset.saturating_add(1);
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// A record.
+    ///
+    /// # Panics
+    /// When there are not that many.
+    pub fn record(&self, index: usize) -> RecordRef<'_> {
+        let Record { offset, broker_time, body } = &self.records[index];
+        let body = match body {
+            Body::Event { index, hops } => BodyRef::Event(self.events.get(*index), *hops),
+            Body::Other(body) => BodyRef::Other(body),
+        };
+        RecordRef { offset: *offset, broker_time: *broker_time, body }
+    }
+
+    /// All records, by rising offset.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
+        (0..self.len()).map(|index| self.record(index))
+    }
+
+    /// All records, each by itself.
+    pub fn to_records(&self) -> Vec<JournalRecord> {
+        self.records().map(|record| record.to_record()).collect()
+    }
+}
+
+impl RecordRef<'_> {
+    /// The record by itself.
+    pub fn to_record(&self) -> JournalRecord {
+        let body = match self.body {
+            BodyRef::Event(event, hops) => RecordBody::Event { event: event.to_event(), hops },
+            BodyRef::Other(body) => body.clone(),
+        };
+        JournalRecord { offset: self.offset, broker_time: self.broker_time, body }
+    }
 }

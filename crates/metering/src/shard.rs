@@ -12,11 +12,13 @@
 //! a rebuilt shard raises again have the ids that they had before.
 
 mod agenda;
+mod ahead;
 mod alarm;
 mod count;
 mod judge;
 mod limits;
 mod memory;
+mod names;
 mod series;
 mod tenant;
 mod work;
@@ -26,16 +28,17 @@ use weir_core::{Generation, HashKey, Partition, Position, Span, TenantId, Timest
 
 use crate::aggregate::Aggregate;
 use crate::catalogue::Catalogue;
-use crate::event::UsageEvent;
-use crate::identity::{EventHashes, Identities};
+use crate::event::{EventHasher, EventRef};
+use crate::identity::Identities;
 use crate::meter::MeterKey;
 use crate::outcome::Outcome;
 use crate::quota::{LimitSet, QuotaLevel};
-use crate::record::{Batch, JournalRecord, RecordBody};
+use crate::record::{Batch, BodyRef, RecordBody, RecordRef};
 
 use agenda::Agenda;
+use ahead::{Prepared, RECORDS_AHEAD};
 use alarm::HeldLimit;
-use series::SeriesTable;
+use series::{Owner, SeriesTable};
 use tenant::Tenants;
 use work::{At, Work};
 
@@ -96,6 +99,7 @@ pub struct PeriodTotal {
 pub struct Shard {
     config: ShardConfig,
     key: HashKey,
+    hasher: EventHasher,
     next_offset: i64,
     broker_time_max: Timestamp,
     identities: Identities,
@@ -103,6 +107,8 @@ pub struct Shard {
     series: SeriesTable,
     agenda: Agenda,
     catalogue_version: Option<i64>,
+    /// The numbers of meters here by their numbers in the catalogue.
+    meters_by_slot: Vec<u32>,
 }
 
 impl Shard {
@@ -114,6 +120,7 @@ impl Shard {
         let mut shard = Self {
             config,
             key,
+            hasher: EventHasher::new(&key),
             next_offset: recovered.next_offset,
             broker_time_max: recovered.broker_time_max,
             identities,
@@ -121,20 +128,25 @@ impl Shard {
             series: SeriesTable::default(),
             agenda: Agenda::default(),
             catalogue_version: None,
+            meters_by_slot: Vec::new(),
         };
+        let partitions = config.partitions;
         for PeriodTotal { tenant, meter, period, aggregate } in recovered.totals {
-            shard.tenants.entry(&tenant).meter_mut(&meter).set_total(period, aggregate);
+            let tenant = shard.tenants.enter(&tenant, partitions);
+            shard.tenants.meter_mut(tenant, &meter).set_total(period, aggregate);
         }
         for (tenant, meter, dimensions) in recovered.series {
-            let state = shard.tenants.entry(&tenant).meter_mut(&meter);
-            state.series.restore(&mut shard.series, &tenant, &meter, &dimensions);
+            let tenant = shard.tenants.enter(&tenant, partitions);
+            let state = shard.tenants.meter_mut(tenant, &meter);
+            let owner = Owner { tenant, meter: state.number };
+            state.series.restore(&mut shard.series, owner, &dimensions);
         }
         for set in recovered.limits {
-            let state = shard.tenants.entry(&set.tenant);
-            state.revision = Some(set.revision);
+            let tenant = shard.tenants.enter(&set.tenant, partitions);
+            shard.tenants.state_mut(tenant).seldom.revision = Some(set.revision);
             for limit in set.limits {
-                let meter = limit.meter.clone();
-                state.meter_mut(&meter).held = Some(HeldLimit::new(limit));
+                let meter = shard.tenants.meter_mut(tenant, &limit.meter);
+                meter.held = Some(Box::new(HeldLimit::new(limit.clone())));
             }
         }
         shard
@@ -144,20 +156,20 @@ impl Shard {
     /// maximum of broker time was `broker_time_max_then` (its own record included). Events
     /// come in the order of their offsets. For a shard that seals its ids there is
     /// [`Shard::recall`].
-    pub fn remember(&mut self, event: &UsageEvent, broker_time_max_then: Timestamp) {
-        let hashes = EventHashes::of(&self.key, event, broker_time_max_then);
+    pub fn remember(&mut self, event: EventRef<'_>, broker_time_max_then: Timestamp) {
+        let hashes = self.hasher.hashes(event, broker_time_max_then);
         self.identities.remember(&hashes, broker_time_max_then);
     }
 
     /// Whether the tenant of some event or limit is not in the catalogue. The shell then
     /// refreshes the catalogue before it applies the batch.
     pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
-        batch.records.iter().any(|record| match &record.body {
-            RecordBody::Event { event, .. } => {
-                TenantId::is_valid(&event.tenant) && catalogue.tenant(&event.tenant).is_none()
+        batch.records().any(|record| match record.body {
+            BodyRef::Event(event, _) => {
+                catalogue.tenant(event.tenant()).is_none() && TenantId::is_valid(event.tenant())
             }
-            RecordBody::Limits(set) => catalogue.tenant(set.tenant.as_str()).is_none(),
-            RecordBody::Tick | RecordBody::Unreadable { .. } => false,
+            BodyRef::Other(RecordBody::Limits(set)) => catalogue.tenant(set.tenant.as_str()).is_none(),
+            BodyRef::Other(_) => false,
         })
     }
 
@@ -180,26 +192,27 @@ impl Shard {
         assert_eq!(batch.from, self.next_offset, "a shard was given a batch that is not its next one");
         let mut work = Work::default();
         self.meet(catalogue, &mut work);
-        for (index, record) in batch.records.iter().enumerate() {
+        let mut ahead = Vec::with_capacity(RECORDS_AHEAD);
+        for (index, record) in batch.records().enumerate() {
             let in_order = self.next_offset <= record.offset && record.offset < batch.to;
             assert!(in_order, "a batch has offset {} out of order", record.offset);
-            self.apply_record(index, record, catalogue, &mut work);
+            if index % RECORDS_AHEAD == 0 {
+                self.look_ahead(batch, index, &mut ahead);
+            }
+            self.apply_record(index, record, ahead[index % RECORDS_AHEAD], catalogue, &mut work);
             self.next_offset = record.offset + 1;
         }
         self.next_offset = batch.to;
-        self.finish(batch.records.last(), catalogue, work)
+        let last = batch.len().checked_sub(1).map(|last| batch.record(last));
+        self.finish(last, catalogue, work)
     }
 
     /// Where every limited tenant and meter stands, by tenant and meter: for publishing anew
     /// when a partition was taken. Nothing before the first record.
     pub fn levels(&self, catalogue: &Catalogue) -> Vec<QuotaLevel> {
         let position = self.position(self.next_offset - 1);
-        let mut limited: Vec<_> = self.tenants.limited_meters().collect();
-        limited.sort();
-        let level = |(tenant, meter): &(&TenantId, &MeterKey)| {
-            self.level(tenant, meter, catalogue, position, self.broker_time_max)
-        };
-        limited.iter().filter_map(level).collect()
+        let level = |place| self.level(place, catalogue, position, self.broker_time_max);
+        self.tenants.limited_meters().into_iter().filter_map(level).collect()
     }
 
     /// The first offset that is not applied.
@@ -230,20 +243,23 @@ impl Shard {
     fn apply_record<'a>(
         &mut self,
         index: usize,
-        record: &'a JournalRecord,
+        record: RecordRef<'a>,
+        prepared: Option<Prepared>,
         catalogue: &'a Catalogue,
         work: &mut Work<'a>,
     ) {
         let at = At { index, position: self.position(record.offset), broker_time: record.broker_time };
         self.identities.reach(record.offset);
         self.advance(&at, catalogue, work);
-        let judged = match &record.body {
-            RecordBody::Event { event, hops } => self.apply_event(&at, event, *hops, catalogue, work),
-            RecordBody::Limits(set) => Err(self.apply_limits(&at, set, catalogue, work)),
-            RecordBody::Tick => Err(judge::NotCounted::control()),
-            RecordBody::Unreadable { reason, detail } => {
+        let judged = match (record.body, prepared) {
+            (BodyRef::Event(event, hops), Some(prepared)) => {
+                self.apply_event(&at, event, hops, prepared, catalogue, work)
+            }
+            (BodyRef::Other(RecordBody::Limits(set)), _) => Err(self.apply_limits(&at, set, catalogue, work)),
+            (BodyRef::Other(RecordBody::Unreadable { reason, detail }), _) => {
                 Err(judge::NotCounted::rejected(*reason, detail.clone()))
             }
+            _ => Err(judge::NotCounted::control()),
         };
         match judged {
             Ok(time) => work.accept(&at, time),
@@ -266,19 +282,19 @@ impl Shard {
         }
     }
 
-    fn finish(&mut self, last: Option<&JournalRecord>, catalogue: &Catalogue, mut work: Work<'_>) -> Outcome {
-        let touched = work.take_touched();
-        for (tenant, meter) in &touched {
-            self.tenants.entry(tenant).meter_mut(meter).touched = false;
+    fn finish(&mut self, last: Option<RecordRef<'_>>, catalogue: &Catalogue, mut work: Work<'_>) -> Outcome {
+        self.tenants.rank_all();
+        for (tenant, meter) in &work.touched {
+            self.tenants.state_mut(*tenant).meter_mut(*meter).touched = false;
         }
         if let Some(last) = last {
+            let Tenants { names, meters, .. } = &self.tenants;
+            work.touched.sort_unstable_by_key(|(tenant, meter)| (names.rank(*tenant), meters.rank(*meter)));
             let position = self.position(last.offset);
-            let level = |(tenant, meter): &(TenantId, MeterKey)| {
-                self.level(tenant, meter, catalogue, position, last.broker_time)
-            };
-            work.outcome.levels = touched.iter().filter_map(level).collect();
+            let level = |place: &(u32, u32)| self.level(*place, catalogue, position, last.broker_time);
+            work.outcome.levels = work.touched.iter().filter_map(level).collect();
         }
-        work.outcome.deltas = self.series.take_deltas();
+        work.outcome.deltas = self.series.take_deltas(&self.tenants.names, &self.tenants.meters);
         work.outcome.broker_time_max = self.broker_time_max;
         work.outcome
     }

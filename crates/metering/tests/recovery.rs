@@ -11,7 +11,7 @@ use weir_core::{Hash128, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Alert, Outcome};
-use weir_metering::record::{Batch, JournalRecord, RecordBody};
+use weir_metering::record::{Batch, BodyRef};
 use weir_metering::shard::{PeriodTotal, Recovered, Shard};
 
 /// What the ledger would hand over after `outcome`.
@@ -45,9 +45,9 @@ fn recovered(next_offset: i64, outcome: &Outcome, catalogue: &Catalogue) -> Reco
 fn remember_again(shard: &mut Shard, batch: &Batch, outcome: &Outcome) {
     let accepted: BTreeSet<usize> = outcome.accepted.iter().map(|accepted| accepted.index).collect();
     let mut broker_time_max = Timestamp::EPOCH;
-    for (index, JournalRecord { broker_time, body, .. }) in batch.records.iter().enumerate() {
-        broker_time_max = broker_time_max.max(*broker_time);
-        if let RecordBody::Event { event, .. } = body
+    for (index, record) in batch.records().enumerate() {
+        broker_time_max = broker_time_max.max(record.broker_time);
+        if let BodyRef::Event(event, _) = record.body
             && accepted.contains(&index)
         {
             shard.remember(event, broker_time_max);

@@ -10,7 +10,7 @@ use weir_core::time::{DAY_MS, HOUR_MS};
 use weir_core::{Quantity, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
-use weir_metering::event::UsageEvent;
+use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::meter::{Aggregation, Meter};
 use weir_metering::outcome::{AlertKind, Outcome, RejectReason, Verdict};
 use weir_metering::record::{Batch, JournalRecord, RecordBody};
@@ -139,7 +139,10 @@ fn values_are_refused_in_words_that_say_how_to_send_them() {
         let mut event = event(&tenant(true, 0), "1", None, "1");
         event.data.extend((name == "region").then(|| ("value".into(), "1".into())));
         event.data[0] = (name.to_owned(), value.to_owned());
-        assert_eq!(catalogue.measure(&event, at(0)).unwrap_err().to_string(), expected);
+        assert_eq!(
+            catalogue.measure(EventBuffer::of(&event).get(0), at(0)).unwrap_err().to_string(),
+            expected
+        );
     };
     check("other", "1", "meter bytes needs a value in data.value, and there is none");
     check(
@@ -165,7 +168,10 @@ fn dimensions_together_stay_within_an_index_entry() {
     let bytes = |length: usize| {
         let mut event = event(&tenant(true, 0), "1", None, "1");
         event.data = names.iter().map(|name| (name.clone(), "x".repeat(length))).collect();
-        catalogue.measure(&event, at(0)).map(|found| found[0].dimensions().len()).map_err(|e| e.to_string())
+        catalogue
+            .measure(EventBuffer::of(&event).get(0), at(0))
+            .map(|found| found[0].dimensions().len())
+            .map_err(|e| e.to_string())
     };
     assert_eq!(bytes(118), Ok(2033));
     assert!(bytes(119).is_err());
@@ -183,7 +189,12 @@ fn the_events_time_picks_the_version() {
     let catalogue = Catalogue::new(1, versions, HashMap::new());
     let taken = |time: Timestamp| {
         let event = event(&tenant(true, 0), "1", None, "1");
-        catalogue.measure(&event, time).unwrap().iter().map(|m| m.meter.version).collect::<Vec<_>>()
+        catalogue
+            .measure(EventBuffer::of(&event).get(0), time)
+            .unwrap()
+            .iter()
+            .map(|m| m.meter.version)
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         (taken(at(9)), taken(at(10)), taken(at(19)), taken(at(20))),

@@ -16,7 +16,7 @@ use weir_metering::catalogue::Catalogue;
 use weir_metering::event::UsageEvent;
 use weir_metering::identity::{MemoryPlan, RememberedId, SealedFile};
 use weir_metering::outcome::{Outcome, RejectReason, Verdict};
-use weir_metering::record::{Batch, JournalRecord, RecordBody};
+use weir_metering::record::{Batch, BodyRef, JournalRecord, RecordBody};
 use weir_metering::shard::{Recovered, Shard};
 
 /// What happens between records.
@@ -209,8 +209,8 @@ impl House {
         let mut model = self.model();
         let mut excepted = outcome.exceptions.iter().map(|e| (e.offset, e.verdict)).peekable();
         let mut accepted = BTreeSet::new();
-        for record in &batch.records {
-            let expected = model.judge(record, &self.catalogue);
+        for record in batch.to_records() {
+            let expected = model.judge(&record, &self.catalogue);
             let found = excepted.next_if(|(offset, _)| *offset == record.offset).map(|(_, verdict)| verdict);
             assert_eq!(found, expected, "offset {}", record.offset);
             if found.is_none() {
@@ -266,9 +266,9 @@ impl House {
             self.shard.begin_recall(from, to);
             let mut running = Timestamp::EPOCH;
             for (batch, accepted, ..) in &self.chain {
-                for record in &batch.records {
+                for record in batch.records() {
                     running = running.max(record.broker_time);
-                    if let RecordBody::Event { event, .. } = &record.body
+                    if let BodyRef::Event(event, _) = record.body
                         && (from..to).contains(&record.offset)
                         && accepted.contains(&record.offset)
                     {

@@ -14,7 +14,7 @@ use weir_backends::projection::Projection;
 use weir_core::{ContentSum, HashKey, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
 use weir_metering::catalogue::Catalogue;
-use weir_metering::event::UsageEvent;
+use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::identity::content_hash;
 use weir_metering::measure::{NO_DIMENSIONS, OTHER_DIMENSIONS};
 use weir_metering::meter::MeterKey;
@@ -285,7 +285,8 @@ fn count_again(
     for raw in events.iter().take_while(|raw| raw.offset < below) {
         let Ok(tenant) = TenantId::new(&raw.event.tenant) else { continue };
         let Some(facts) = catalogue.tenant(tenant.as_str()) else { continue };
-        let Ok(measurements) = catalogue.measure(&raw.event, raw.time) else { continue };
+        let buffer = EventBuffer::of(&raw.event);
+        let Ok(measurements) = catalogue.measure(buffer.get(0), raw.time) else { continue };
         for measurement in measurements {
             let mut dimensions = measurement.dimensions();
             let known = series.entry((tenant.clone(), measurement.meter.key.clone())).or_default();

@@ -5,7 +5,7 @@
 use tokio::time::Instant;
 use weir_backends::tenants::tenant::Status;
 use weir_core::Timestamp;
-use weir_metering::event::{UsageEvent, validate};
+use weir_metering::event::{EventBuffer, UsageEvent, validate};
 use weir_wire::cloudevents::EventProblem;
 
 use super::Rejection;
@@ -87,7 +87,8 @@ fn check(event: &UsageEvent, caller: &Caller, snapshot: &Snapshot, now: Timestam
         let detail = format!("unknown_tenant: there is no tenant {}; create it first", event.tenant);
         return Err(Problem::new(Kind::UnknownTenant, detail));
     }
-    let measured = snapshot.catalogue.measure(event, event.time_or(now));
+    let buffer = EventBuffer::of(event);
+    let measured = snapshot.catalogue.measure(buffer.get(0), event.time_or(now));
     measured.map(|_| ()).map_err(|error| invalid(format!("invalid_value: {error}")))
 }
 

@@ -1,66 +1,18 @@
-//! The hashes of an event, and the part of them that is remembered.
+//! The part of an event's hashes that is remembered.
 //!
 //! A hash has 128 bits and is keyed. Of the identity's the first 96 bits are remembered, of
 //! the facts' the last 32, wherever an id is kept, so that a judgement never depends on what
 //! has been written to a file. What that costs is said in [`super`] and `docs/event-ids.md`.
 
-use weir_core::digest::Digest;
-use weir_core::{Hash128, HashKey, Timestamp};
+use weir_core::Hash128;
 
-use crate::event::UsageEvent;
-
-/// The three hashes of an event, taken in one pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventHashes {
-    /// Of (tenant, source, id).
-    pub identity: Hash128,
-    /// Of all billing facts as they were sent: an event without `time` differs from one with.
-    pub facts: Hash128,
-    /// Of all billing facts with the time at which the event is taken to have happened;
-    /// the content sum adds these up.
-    pub content: Hash128,
-}
+use crate::event::EventHashes;
 
 impl EventHashes {
-    /// The hashes of an event that arrived at `broker_time`, which stands in for a time that
-    /// the event does not have.
-    pub fn of(key: &HashKey, event: &UsageEvent, broker_time: Timestamp) -> Self {
-        let identity = identity_hash(key, event);
-        let mut digest = untimed_digest(key, event, identity);
-        let untimed = digest.finish();
-        let content = digest.int(event.time_or(broker_time).millis()).finish();
-        let facts = if event.time.is_some() { content } else { untimed };
-        Self { identity, facts, content }
-    }
-
     /// What is remembered of them.
     pub fn remembered(&self) -> RememberedId {
         RememberedId { key: IdKey::of(self.identity), fingerprint: low_32(self.facts.0) }
     }
-}
-
-/// The hash of an event's identity: tenant, source and id, length-prefixed.
-pub fn identity_hash(key: &HashKey, event: &UsageEvent) -> Hash128 {
-    let mut digest = Digest::new(key, "identity");
-    digest.field(event.tenant.as_bytes()).field(event.source.as_bytes()).field(event.id.as_bytes());
-    digest.finish()
-}
-
-/// The hash that the content sum adds for an accepted event: identity, type, sorted data,
-/// and the time at which it is taken to have happened. The position is not in it.
-pub fn content_hash(key: &HashKey, event: &UsageEvent, time: Timestamp) -> Hash128 {
-    untimed_digest(key, event, identity_hash(key, event)).int(time.millis()).finish()
-}
-
-fn untimed_digest(key: &HashKey, event: &UsageEvent, identity: Hash128) -> Digest {
-    let mut digest = Digest::new(key, "facts");
-    digest.field(&identity.to_bytes()).field(event.event_type.as_bytes());
-    // The number of members keeps a time that follows apart from a member.
-    digest.int(i64::try_from(event.data.len()).unwrap_or(i64::MAX));
-    for (name, value) in &event.data {
-        digest.field(name.as_bytes()).field(value.as_bytes());
-    }
-    digest
 }
 
 /// The first 96 bits of an identity's hash. Keys are ordered as the whole hashes are.

@@ -5,10 +5,12 @@ use std::convert::Infallible;
 
 use weir_core::{Hash128, Timestamp};
 
+use crate::event::EventHashes;
+
 use super::buckets::Buckets;
 use super::day::Day;
 use super::filter::{Addition, SealedFilter};
-use super::hashes::{EventHashes, IdKey, RememberedId};
+use super::hashes::{IdKey, RememberedId};
 use super::hot::HotIds;
 use super::plan::SealedFile;
 use super::suspect::{Answers, AskedFor, Suspect, Suspects};

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use weir_core::{Position, Quantity, TenantId, Timestamp};
 
 use crate::catalogue::Catalogue;
-use crate::meter::MeterKey;
 use crate::quota::QuotaLevel;
 
 use super::Shard;
 use super::alarm::{Scene, crossings};
+use super::tenant::Tenants;
 use super::work::{At, Work};
 
 /// Limited tenants by the instant at which a period of theirs begins or ends next.
@@ -27,41 +27,45 @@ impl Agenda {
 }
 
 impl Shard {
-    /// Takes notice of the catalogue: where it has changed, bounds of periods may have, too.
+    /// Takes notice of the catalogue: where it has changed, bounds of periods may have, too,
+    /// and its numbers of meters.
     pub(super) fn meet(&mut self, catalogue: &Catalogue, work: &mut Work<'_>) {
         let known = self.catalogue_version.replace(catalogue.version);
         if known == Some(catalogue.version) {
             return;
         }
-        let limited: Vec<TenantId> = self.tenants.limited().cloned().collect();
-        for tenant in limited {
-            let before = self.tenants.entry(&tenant).level_period;
-            self.schedule(&tenant, catalogue);
-            let state = self.tenants.entry(&tenant);
-            if known.is_some() && before != state.level_period {
-                for (key, meter) in state.meters.iter_mut().filter(|(_, meter)| meter.held.is_some()) {
-                    work.touch(&mut meter.touched, &tenant, key);
+        self.meters_by_slot = catalogue.meter_keys().map(|key| self.tenants.meters.enter(key)).collect();
+        for tenant in self.tenants.limited() {
+            let before = self.tenants.state(tenant).seldom.level_period;
+            self.schedule(tenant, catalogue);
+            let state = self.tenants.state_mut(tenant);
+            if known.is_some() && before != state.seldom.level_period {
+                for meter in state.meters.iter_mut().filter(|meter| meter.held.is_some()) {
+                    work.touch(tenant, meter);
                 }
             }
         }
     }
 
     /// Puts a tenant where it belongs on the agenda: nowhere without limits.
-    pub(super) fn schedule(&mut self, tenant: &TenantId, catalogue: &Catalogue) {
+    pub(super) fn schedule(&mut self, tenant: u32, catalogue: &Catalogue) {
         let now = self.broker_time_max;
-        let facts = catalogue.tenant(tenant.as_str());
-        let state = self.tenants.entry(tenant);
-        if let Some(at) = state.agenda_at.take() {
-            self.agenda.0.remove(&(at, tenant.clone()));
+        let name = self.tenants.names.name(tenant).clone();
+        let facts = catalogue.tenant(name.as_str());
+        let state = self.tenants.state_mut(tenant);
+        let planned = (state.next_end(now), state.is_limited());
+        let seldom = &mut state.seldom;
+        if let Some(at) = seldom.agenda_at.take() {
+            self.agenda.0.remove(&(at, name.clone()));
         }
-        state.level_period = None;
-        if state.is_limited() {
+        seldom.level_period = None;
+        if let (next_end, true) = planned {
             let bound = facts.and_then(|facts| facts.next_bound(now));
-            state.agenda_at = bound.into_iter().chain(state.next_end(now)).min();
-            state.level_period = facts.and_then(|facts| facts.last_begun(now));
+            seldom.agenda_at = bound.into_iter().chain(next_end).min();
+            seldom.level_period = facts.and_then(|facts| facts.last_begun(now));
         }
-        if let Some(at) = state.agenda_at {
-            self.agenda.0.insert((at, tenant.clone()));
+        if let Some(at) = seldom.agenda_at {
+            self.agenda.0.insert((at, name));
         }
     }
 
@@ -75,20 +79,27 @@ impl Shard {
         work: &mut Work<'_>,
     ) {
         let now = self.broker_time_max;
-        while let Some(tenant) = self.agenda.pop_due(now) {
-            let state = self.tenants.entry(&tenant);
-            for (key, meter) in &mut state.meters {
+        while let Some(name) = self.agenda.pop_due(now) {
+            let Some(tenant) = self.tenants.number(name.as_str()) else { continue };
+            let Tenants { meters: keys, .. } = &self.tenants;
+            let mut ended = Vec::new();
+            for meter in &self.tenants.state(tenant).meters {
                 let Some(held) = &meter.held else { continue };
+                let key = keys.name(meter.number);
                 for (period, used) in meter.totals() {
                     if before < period.end && period.end <= now {
-                        let scene = Scene { key: &self.key, at, tenant: &tenant, meter: key, period, used };
+                        let scene = Scene { key: &self.key, at, tenant: &name, meter: key, period, used };
                         let ceased = crossings(Some((held, used)), None);
-                        work.outcome.alerts.extend(ceased.map(|crossing| scene.alert(&crossing)));
+                        ended.extend(ceased.map(|crossing| (key, scene.alert(&crossing))));
                     }
                 }
-                work.touch(&mut meter.touched, &tenant, key);
             }
-            self.schedule(&tenant, catalogue);
+            // By meter; the order within one is that of its periods and thresholds already.
+            ended.sort_by_key(|(key, _)| *key);
+            work.outcome.alerts.extend(ended.into_iter().map(|(_, alert)| alert));
+            let limited = self.tenants.state_mut(tenant).meters.iter_mut();
+            limited.filter(|meter| meter.held.is_some()).for_each(|meter| work.touch(tenant, meter));
+            self.schedule(tenant, catalogue);
         }
     }
 
@@ -97,18 +108,18 @@ impl Shard {
     /// is stored, usage is none, as an answer would have it.
     pub(super) fn level(
         &self,
-        tenant: &TenantId,
-        meter: &MeterKey,
+        (tenant, meter): (u32, u32),
         catalogue: &Catalogue,
         position: Position,
         as_of: Timestamp,
     ) -> Option<QuotaLevel> {
-        let period = catalogue.tenant(tenant.as_str())?.last_begun(self.broker_time_max)?;
-        let state = self.tenants.get(tenant).and_then(|state| state.meter(meter))?;
+        let name = self.tenants.names.name(tenant);
+        let period = catalogue.tenant(name.as_str())?.last_begun(self.broker_time_max)?;
+        let state = self.tenants.state(tenant).meter(meter)?;
         let limit = state.held.as_ref().map(|held| held.limit.clone());
         let over = period.end <= self.broker_time_max;
         let used = if over { Quantity::ZERO } else { state.used(period) };
-        let (tenant, meter) = (tenant.clone(), meter.clone());
+        let (tenant, meter) = (name.clone(), self.tenants.meters.name(meter).clone());
         Some(QuotaLevel { tenant, limit, meter, period, used, position, as_of })
     }
 }

@@ -14,25 +14,46 @@ use crate::quota::Limit;
 use super::work::At;
 
 /// A limit in force, with its thresholds worked out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct HeldLimit {
+    /// Nano-units around the usage that was counted last, `[from, to)`, between which no
+    /// threshold lies: looked at for every event, so it stands first.
+    quiet: (i128, i128),
     pub(super) limit: Limit,
     /// For each threshold, rising: percent, and the least usage in nano-units at which it
     /// fires; `None` beyond every total.
     marks: Vec<(u16, Option<i128>)>,
 }
 
+impl PartialEq for HeldLimit {
+    /// Everything else follows from the limit, or from the way here.
+    fn eq(&self, other: &Self) -> bool {
+        self.limit == other.limit
+    }
+}
+
 impl HeldLimit {
     pub(super) fn new(limit: Limit) -> Self {
         let mark = |percent: &u16| (*percent, least_nanos(limit.limit, *percent));
         let marks = limit.thresholds_percent.iter().map(mark).collect();
-        Self { limit, marks }
+        Self { quiet: (0, 0), limit, marks }
     }
 
     /// Whether any threshold lies between two amounts. Almost never: asked for every event.
-    pub(super) fn separates(&self, one: Quantity, other: Quantity) -> bool {
-        let between = |least: i128| (one.nanos() >= least) != (other.nanos() >= least);
-        self.marks.iter().any(|mark| mark.1.is_some_and(between))
+    pub(super) fn separates(&mut self, one: Quantity, other: Quantity) -> bool {
+        if self.is_quiet_at(one) && self.is_quiet_at(other) {
+            return false;
+        }
+        let leasts = || self.marks.iter().filter_map(|(_, least)| *least);
+        let from = leasts().filter(|least| *least <= other.nanos()).max().unwrap_or(i128::MIN);
+        let to = leasts().filter(|least| *least > other.nanos()).min().unwrap_or(i128::MAX);
+        self.quiet = (from, to);
+        !self.is_quiet_at(one)
+    }
+
+    /// Whether no threshold lies between an amount and the usage that was counted last.
+    pub(super) fn is_quiet_at(&self, used: Quantity) -> bool {
+        (self.quiet.0..self.quiet.1).contains(&used.nanos())
     }
 
     /// The thresholds that usage of `used` reaches, rising.
@@ -132,6 +153,23 @@ mod tests {
         fn marks_are_exact(limit in 1_i128..100_000, percent in 1_u16..=1000, used in 0_i128..1_000_000) {
             let least = least_nanos(Quantity::from_nanos(limit).unwrap(), percent).unwrap();
             prop_assert_eq!(used >= least, used * 100 >= limit * i128::from(percent));
+        }
+    }
+
+    #[test]
+    fn thresholds_lie_between_amounts_whatever_was_asked_before() {
+        let limit = Limit {
+            meter: MeterKey::new("calls").unwrap(),
+            limit: Quantity::from_units(10),
+            enforcement: crate::quota::Enforcement::Soft,
+            thresholds_percent: vec![50, 100],
+            when_stale: crate::quota::WhenStale::Allow,
+        };
+        let mut held = HeldLimit::new(limit);
+        let side = |units: i64| (units >= 5, units >= 10);
+        for (one, other) in (-1..13).flat_map(|one| (-1..13).map(move |other| (one, other))) {
+            let found = held.separates(Quantity::from_units(one), Quantity::from_units(other));
+            assert_eq!(found, side(one) != side(other), "{one} and {other}");
         }
     }
 

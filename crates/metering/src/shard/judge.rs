@@ -4,13 +4,15 @@
 use weir_core::journal::partition_of;
 use weir_core::{Partition, Span, TenantId, Timestamp};
 
-use crate::aggregate::Aggregate;
-use crate::catalogue::{Catalogue, TenantFacts};
-use crate::event::{UsageEvent, validate};
-use crate::identity::{EventHashes, Seen};
+use crate::aggregate::Part;
+use crate::catalogue::Catalogue;
+use crate::event::{EventHashes, EventRef};
+use crate::identity::Seen;
 use crate::outcome::{RejectReason, Verdict};
 
 use super::Shard;
+use super::ahead::Prepared;
+use super::tenant::Facts;
 use super::work::{At, Work};
 
 /// What becomes of a record that is not counted.
@@ -52,13 +54,19 @@ impl NotCounted {
 /// An event that will be counted.
 #[derive(Debug)]
 pub(super) struct Candidate<'a> {
-    pub(super) tenant: &'a TenantId,
-    /// The tenant's number, if it was heard of before.
-    pub(super) number: Option<usize>,
-    pub(super) facts: &'a TenantFacts,
+    pub(super) tenant: Whose<'a>,
+    pub(super) facts: Facts,
     pub(super) time: Timestamp,
-    pub(super) period: Option<Span>,
     pub(super) hashes: EventHashes,
+}
+
+/// The tenant of an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<'a> {
+    /// Heard of before, by this number.
+    Known(u32),
+    /// In the catalogue, and not heard of before.
+    New(&'a TenantId),
 }
 
 impl Shard {
@@ -66,39 +74,59 @@ impl Shard {
     pub(super) fn judge<'a>(
         &self,
         at: &At,
-        event: &'a UsageEvent,
+        event: EventRef<'a>,
         hops: u8,
+        prepared: Prepared,
         catalogue: &'a Catalogue,
         work: &mut Work<'a>,
     ) -> Result<Candidate<'a>, NotCounted> {
-        validate(event)
-            .map_err(|error| NotCounted::rejected(RejectReason::InvalidEvent, error.to_string()))?;
-        self.check_home(&event.tenant, hops)?;
-        let (tenant, facts) = catalogue.tenants.get_key_value(event.tenant.as_str()).ok_or_else(|| {
-            NotCounted::rejected(RejectReason::UnknownTenant, format!("there is no tenant {}", event.tenant))
-        })?;
-        let hashes = EventHashes::of(&self.key, event, at.broker_time);
+        let known = prepared.tenant.or_else(|| self.tenants.number(event.tenant()));
+        let valid = if known.is_some() { event.validate_facts() } else { event.validate() };
+        valid.map_err(|error| NotCounted::rejected(RejectReason::InvalidEvent, error.to_string()))?;
+        let time = event.time_or(at.broker_time);
+        let (tenant, facts) = self.whose(event.tenant(), known, (hops, time), catalogue)?;
+        let hashes = prepared.hashes;
         match self.identities.seen(&hashes) {
             Seen::New => {}
             Seen::Same => return Err(NotCounted::duplicate()),
             Seen::OtherFacts => return Err(NotCounted::conflict()),
         }
-        let time = event.time_or(at.broker_time);
         self.check_time(time)?;
         catalogue
             .measure_into(event, time, &mut work.measurements)
             .map_err(|error| NotCounted::rejected(RejectReason::InvalidValue, error.to_string()))?;
-        let part = |measurement| Aggregate::of(measurement, &self.key, time, at.position.offset);
+        let part = |measurement| Part::of(measurement, &self.key, time, at.position.offset);
         work.parts.clear();
         work.parts.extend(work.measurements.iter().map(part));
-        let period = facts.period_of(time);
-        let number = self.tenants.number(tenant);
-        self.check_totals(number, period, work)?;
-        Ok(Candidate { tenant, number, facts, time, period, hashes })
+        if let (Some(number), Some(period)) = (known, facts.period) {
+            self.check_totals(number, period, work)?;
+        }
+        Ok(Candidate { tenant, facts, time, hashes })
     }
 
-    fn check_home(&self, tenant: &str, hops: u8) -> Result<(), NotCounted> {
-        let home = partition_of(tenant.as_bytes(), self.config.partitions);
+    /// Whose event it is, provided that it belongs here and the catalogue knows the tenant.
+    fn whose<'a>(
+        &self,
+        name: &str,
+        known: Option<u32>,
+        (hops, time): (u8, Timestamp),
+        catalogue: &'a Catalogue,
+    ) -> Result<(Whose<'a>, Facts), NotCounted> {
+        let unknown =
+            || NotCounted::rejected(RejectReason::UnknownTenant, format!("there is no tenant {name}"));
+        if let Some(number) = known {
+            let state = self.tenants.state(number);
+            self.check_home(state.home(), hops)?;
+            let facts = state.facts(name, catalogue, time).ok_or_else(unknown)?;
+            return Ok((Whose::Known(number), facts));
+        }
+        self.check_home(partition_of(name.as_bytes(), self.config.partitions), hops)?;
+        let (tenant, _) = catalogue.tenants.get_key_value(name).ok_or_else(unknown)?;
+        let facts = Facts::of(name, catalogue, time).ok_or_else(unknown)?;
+        Ok((Whose::New(tenant), facts))
+    }
+
+    fn check_home(&self, home: Partition, hops: u8) -> Result<(), NotCounted> {
         match hops {
             _ if home == self.config.partition => Ok(()),
             0 => Err(NotCounted::forwarded(home)),
@@ -122,18 +150,13 @@ impl Shard {
         Ok(())
     }
 
-    fn check_totals(
-        &self,
-        number: Option<usize>,
-        period: Option<Span>,
-        work: &Work<'_>,
-    ) -> Result<(), NotCounted> {
-        let (Some(period), Some(number)) = (period, number) else { return Ok(()) };
-        let state = self.tenants.at(number);
+    fn check_totals(&self, tenant: u32, period: Span, work: &Work<'_>) -> Result<(), NotCounted> {
+        let state = self.tenants.state(tenant);
         for (measurement, part) in work.measurements.iter().zip(&work.parts) {
-            let key = &measurement.meter.key;
-            let total = state.meter(key).and_then(|meter| meter.total(period));
-            total.map_or(Ok(()), |total| total.check_merge(part)).map_err(|overflow| {
+            let meter = state.meter(self.meters_by_slot[measurement.slot]);
+            let total = meter.and_then(|meter| meter.total(period));
+            total.map_or(Ok(()), |total| total.check_add(part)).map_err(|overflow| {
+                let key = &measurement.meter.key;
                 NotCounted::rejected(RejectReason::InvalidValue, format!("meter {key}: {overflow}"))
             })?;
         }

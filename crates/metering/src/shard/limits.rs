@@ -34,37 +34,43 @@ impl Shard {
         if let Err(error) = set.validate() {
             return NotCounted::rejected(RejectReason::InvalidEvent, format!("limits: {error}"));
         }
-        let state = self.tenants.entry(&set.tenant);
-        if state.revision.is_none_or(|known| set.revision > known) {
-            state.revision = Some(set.revision);
-            self.replace_limits(at, set, work);
-            self.schedule(&set.tenant, catalogue);
+        let tenant = self.tenants.enter(&set.tenant, self.config.partitions);
+        let revision = &mut self.tenants.state_mut(tenant).seldom.revision;
+        if revision.is_none_or(|known| set.revision > known) {
+            *revision = Some(set.revision);
+            self.replace_limits(at, tenant, set, work);
+            self.schedule(tenant, catalogue);
             work.outcome.limits.push(set.clone());
         }
         NotCounted::control()
     }
 
-    fn replace_limits(&mut self, at: &At, set: &LimitSet, work: &mut Work<'_>) {
-        let state = self.tenants.entry(&set.tenant);
-        let mut incoming: BTreeMap<MeterKey, HeldLimit> =
-            set.limits.iter().map(|limit| (limit.meter.clone(), HeldLimit::new(limit.clone()))).collect();
-        let held = state.meters.iter().filter(|(_, meter)| meter.held.is_some()).map(|(key, _)| key);
+    fn replace_limits(&mut self, at: &At, tenant: u32, set: &LimitSet, work: &mut Work<'_>) {
+        let mut incoming: BTreeMap<MeterKey, Box<HeldLimit>> = set
+            .limits
+            .iter()
+            .map(|limit| (limit.meter.clone(), Box::new(HeldLimit::new(limit.clone()))))
+            .collect();
+        let held = self.tenants.state(tenant).meters.iter().filter(|meter| meter.held.is_some());
+        let held = held.map(|meter| self.tenants.meters.name(meter.number));
         let keys: BTreeSet<MeterKey> = held.chain(incoming.keys()).cloned().collect();
         for key in keys {
-            let meter = state.meter_mut(&key);
+            let meter = self.tenants.meter_mut(tenant, &key);
             let after = incoming.remove(&key);
             if meter.held == after {
                 continue;
             }
-            for (period, used) in meter.totals().filter(|(period, _)| period.end > self.broker_time_max) {
-                let standing = |held| Some((held, used));
-                let crossed =
-                    crossings(meter.held.as_ref().and_then(standing), after.as_ref().and_then(standing));
+            let running = meter.totals().into_iter().filter(|(period, _)| period.end > self.broker_time_max);
+            for (period, used) in running {
+                let crossed = crossings(
+                    meter.held.as_deref().map(|held| (held, used)),
+                    after.as_deref().map(|held| (held, used)),
+                );
                 let scene = Scene { key: &self.key, at, tenant: &set.tenant, meter: &key, period, used };
                 work.outcome.alerts.extend(crossed.map(|crossing| scene.alert(&crossing)));
             }
             meter.held = after;
-            work.touch(&mut meter.touched, &set.tenant, &key);
+            work.touch(tenant, meter);
         }
     }
 }

@@ -10,10 +10,10 @@
 use weir_core::Timestamp;
 
 use crate::catalogue::Catalogue;
-use crate::event::UsageEvent;
-use crate::identity::{Answers, EventHashes, IdMemory, RememberedId, SealedFile, Suspects, identity_hash};
+use crate::event::EventRef;
+use crate::identity::{Answers, IdMemory, RememberedId, SealedFile, Suspects};
 use crate::outcome::Outcome;
-use crate::record::{Batch, RecordBody};
+use crate::record::{Batch, BodyRef};
 
 use super::Shard;
 
@@ -27,11 +27,11 @@ impl Shard {
     /// The ids of the batch that only sealed files can settle. It says at least those of all
     /// events that were counted before, and few others.
     pub fn suspects(&self, batch: &Batch) -> Suspects {
-        let events = batch.records.iter().filter_map(|record| match &record.body {
-            RecordBody::Event { event, .. } => Some(event),
-            _ => None,
+        let events = batch.records().filter_map(|record| match record.body {
+            BodyRef::Event(event, _) => Some(event),
+            BodyRef::Other(_) => None,
         });
-        let identities = events.map(|event| identity_hash(&self.key, event));
+        let identities = events.map(|event| self.hasher.identity(event));
         self.identities.suspects(identities, (batch.from, batch.to))
     }
 
@@ -85,9 +85,9 @@ impl Shard {
 
     /// Recovery: remembers the event at `offset`, which the ledger says was accepted, when the
     /// running maximum of broker time was `broker_time_max_then` (its own record included).
-    pub fn recall(&mut self, event: &UsageEvent, offset: i64, broker_time_max_then: Timestamp) {
+    pub fn recall(&mut self, event: EventRef<'_>, offset: i64, broker_time_max_then: Timestamp) {
         self.identities.reach(offset);
-        let hashes = EventHashes::of(&self.key, event, broker_time_max_then);
+        let hashes = self.hasher.hashes(event, broker_time_max_then);
         self.identities.remember(&hashes, broker_time_max_then);
     }
 

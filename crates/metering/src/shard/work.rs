@@ -1,14 +1,14 @@
 //! A batch under way: the outcome so far, and space that is used again for each record.
 //! It decides nothing.
 
-use weir_core::{Position, TenantId, Timestamp};
+use weir_core::{Position, Timestamp};
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::Part;
 use crate::measure::Measurement;
-use crate::meter::MeterKey;
 use crate::outcome::{Accepted, DeadLetter, Exception, Forward, Outcome, Verdict};
 
 use super::judge::NotCounted;
+use super::tenant::MeterState;
 
 /// The record under judgement.
 #[derive(Clone, Copy, Debug)]
@@ -29,26 +29,19 @@ pub(super) struct Work<'a> {
     /// What the meters make of the event under judgement.
     pub(super) measurements: Vec<Measurement<'a>>,
     /// The usage that follows from each measurement.
-    pub(super) parts: Vec<Aggregate>,
+    pub(super) parts: Vec<Part>,
     /// Space for a text of dimensions.
     pub(super) text: String,
-    /// Limited meters that changed, each once.
-    touched: Vec<(TenantId, MeterKey)>,
+    /// Limited meters that changed, each once: numbers of tenant and meter.
+    pub(super) touched: Vec<(u32, u32)>,
 }
 
 impl Work<'_> {
-    /// Notes that a limited meter changed, once a batch: `mark` is kept with the meter.
-    pub(super) fn touch(&mut self, mark: &mut bool, tenant: &TenantId, meter: &MeterKey) {
-        if !std::mem::replace(mark, true) {
-            self.touched.push((tenant.clone(), meter.clone()));
+    /// Notes that a limited meter of a tenant changed, once a batch.
+    pub(super) fn touch(&mut self, tenant: u32, meter: &mut MeterState) {
+        if !std::mem::replace(&mut meter.touched, true) {
+            self.touched.push((tenant, meter.number));
         }
-    }
-
-    /// The limited meters that changed, in order.
-    pub(super) fn take_touched(&mut self) -> Vec<(TenantId, MeterKey)> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort();
-        touched
     }
 
     /// Notes an accepted event.

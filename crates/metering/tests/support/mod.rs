@@ -147,7 +147,7 @@ pub(crate) fn limit(meter: &str, units: i64, thresholds: &[u16]) -> Limit {
 }
 
 pub(crate) fn batch(from: i64, to: i64, records: Vec<JournalRecord>) -> Batch {
-    Batch { partition: PARTITION, from, to, records }
+    Batch::of(PARTITION, from, to, records)
 }
 
 /// Applies one record, which stands at the shard's next offset.
@@ -214,7 +214,7 @@ pub(crate) fn apply_all(shard: &mut Shard, batches: &[Batch], catalogue: &Catalo
     join(batches.iter().map(|batch| {
         let outcome = shard.apply(batch, catalogue);
         let here = first;
-        first += batch.records.len();
+        first += batch.len();
         (here, outcome)
     }))
 }

@@ -8,6 +8,7 @@ use weir_backends::journal::{Fingerprint, Heartbeat};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow};
 use weir_core::time::DAY_MS;
 use weir_core::{Partition, Position, Timestamp};
+use weir_metering::event::EventBuffer;
 use weir_metering::record::RecordBody;
 use weir_metering::shard::{Recovered, Shard, ShardConfig};
 
@@ -171,7 +172,9 @@ async fn remember<W: World>(
                     continue;
                 }
                 match decoding.decoder.decode(&schemas, record).body {
-                    RecordBody::Event { event, .. } => shard.remember(&event, running),
+                    RecordBody::Event { event, .. } => {
+                        shard.remember(EventBuffer::of(&event).get(0), running)
+                    }
                     _ => return Err(record.offset),
                 }
             }

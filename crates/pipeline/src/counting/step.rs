@@ -12,7 +12,7 @@ use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Outcome, RejectReason};
-use weir_metering::record::{Batch, JournalRecord, RecordBody};
+use weir_metering::record::{Batch, BodyRef, JournalRecord, RecordBody};
 use weir_metering::shard::Shard;
 use weir_wire::alert;
 use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
@@ -117,8 +117,9 @@ async fn apply<W: World>(
                 _ => decoded,
             }
         };
-        let decoded = records.iter().map(decode).collect();
-        let batch = Batch { partition, from, to, records: decoded };
+        let mut batch = Batch::new(partition, from);
+        records.iter().map(decode).for_each(|record| batch.push(record));
+        batch.to = to;
         let unknown = Shard::names_unknown_tenant(&batch, &judging);
         (records, batch, unknown)
     });
@@ -265,16 +266,16 @@ async fn commit_patiently<W: World>(
 /// Gives the accepted events to the projection.
 fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome) {
     let generation = shard.config().generation;
-    let Batch { partition, from, to, records } = batch;
+    let Batch { partition, from, to, .. } = batch;
     let mut accepted = outcome.accepted.iter().map(|one| one.index).peekable();
     let mut rows = Vec::with_capacity(outcome.accepted.len());
-    for (index, record) in records.into_iter().enumerate() {
+    for (index, record) in batch.records().enumerate() {
         if accepted.next_if_eq(&index).is_none() {
             continue;
         }
-        if let RecordBody::Event { event, .. } = record.body {
+        if let BodyRef::Event(event, _) = record.body {
             let position = Position { generation, partition, offset: record.offset };
-            rows.push(EventRow::of(position, record.broker_time, event));
+            rows.push(EventRow::of(position, record.broker_time, event.to_event()));
         }
     }
     shared.projection.push(CommittedRows { partition, generation, from, to, rows });

@@ -10,7 +10,7 @@ use weir_backends::projection::{EventRow, Projection};
 use weir_backends::{catalog, ledger};
 use weir_core::{BillingCalendar, ContentSum, Position, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
-use weir_metering::event::UsageEvent;
+use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::identity::content_hash;
 use weir_pipeline::billing::{self, BillingError, BillingSettings, RunReport, VerifyReport, Which};
 use weir_wire::{batch_blob, catalog_file};
@@ -160,7 +160,7 @@ impl Books {
             let event = event(line, offset);
             let time = event.time.unwrap();
             let alignment = catalogue.tenant(&event.tenant).unwrap().alignment;
-            for measured in catalogue.measure(&event, time).unwrap() {
+            for measured in catalogue.measure(EventBuffer::of(&event).get(0), time).unwrap() {
                 let key = UsageKey {
                     tenant: TenantId::new(&event.tenant).unwrap(),
                     meter: measured.meter.key.clone(),

@@ -9,6 +9,7 @@ use weir_backends::projection::{EventRow, Projection};
 use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Position};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::event::EventBuffer;
 use weir_metering::identity::content_hash;
 
 use super::count::{Cuts, Totals};
@@ -125,7 +126,8 @@ impl Counting<'_> {
         sum.add(content_hash(key, &event, time));
         let Some(alignment) = alignments.get(&event.tenant) else { return };
         let hour = alignment.hour_of(time);
-        let measurements = match catalogue.measure(&event, time) {
+        let buffer = EventBuffer::of(&event);
+        let measurements = match catalogue.measure(buffer.get(0), time) {
             Ok(measurements) => measurements,
             Err(error) => return raw.problem(format!("raw event {position}: {error}")),
         };
