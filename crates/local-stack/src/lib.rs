@@ -23,6 +23,7 @@ pub mod detached;
 mod error;
 mod kind;
 mod process;
+mod program;
 mod readable;
 
 mod clickhouse;
@@ -36,5 +37,6 @@ pub use component::Component;
 pub use config::{Ports, StackConfig, repository};
 pub use error::{Error, Result};
 pub use kind::Kind;
+pub use program::Program;
 pub use proxy::{Moment, Proxy};
 pub use stack::{Stack, scratch, shared_for_tests};

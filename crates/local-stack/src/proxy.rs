@@ -1,6 +1,6 @@
 //! A TCP proxy in front of one server, for tests of lost answers: it passes bytes both ways and
-//! can cut connections, at once or at a chosen request, and hold everything back. It knows no
-//! protocol: a request is told by bytes that it holds. No runtime needed; two threads for each
+//! can cut connections, at once or at a chosen request, do something else at that very moment
+//! (kill a process), and hold everything back. It knows no protocol: a request is told by bytes that it holds. No runtime needed; two threads for each
 //! connection.
 //!
 //! ```no_run
@@ -51,18 +51,39 @@ struct Switches {
     cuts: AtomicUsize,
     held: Mutex<bool>,
     moved: Condvar,
-    trap: Mutex<Option<(Vec<u8>, Moment)>>,
+    trap: Mutex<Option<Trap>>,
     connections: Mutex<Vec<Weak<Connection>>>,
 }
 
+/// What is done at a moment, before the connection is cut.
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// Bytes that are waited for.
+struct Trap {
+    marker: Vec<u8>,
+    moment: Moment,
+    deed: Deed,
+}
+
+impl std::fmt::Debug for Trap {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Trap").field("moment", &self.moment).finish_non_exhaustive()
+    }
+}
+
 /// One client and its server.
-#[derive(Debug)]
 struct Connection {
     client: TcpStream,
     server: TcpStream,
     is_cut: AtomicBool,
-    /// The next bytes from the server cut the connection.
-    loses_answer: AtomicBool,
+    /// The next bytes from the server cut the connection, after this was done.
+    loses_answer: Mutex<Option<Deed>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connection").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl Proxy {
@@ -97,7 +118,19 @@ impl Proxy {
     /// [`Moment::BeforeAnswer`] takes the first bytes of the server after the request for its
     /// answer, so the client must not send a request before the last one was answered.
     pub fn cut_at(&self, marker: &[u8], moment: Moment) {
-        *locked(&self.switches.trap) = Some((marker.to_vec(), moment));
+        self.do_at(marker, moment, || ());
+    }
+
+    /// As [`Proxy::cut_at`], and `deed` is done at that moment, before the connection is cut:
+    /// whoever is killed by it never sees the cut.
+    pub fn do_at(&self, marker: &[u8], moment: Moment, deed: impl FnOnce() + Send + 'static) {
+        let trap = Trap { marker: marker.to_vec(), moment, deed: Box::new(deed) };
+        *locked(&self.switches.trap) = Some(trap);
+    }
+
+    /// No longer waits for a marker.
+    pub fn disarm(&self) {
+        *locked(&self.switches.trap) = None;
     }
 
     /// Whether a marker is still waited for.
@@ -159,7 +192,7 @@ fn pass(client: TcpStream, server: TcpStream, switches: &Arc<Switches>) -> Resul
     let failed = || Error::io("set up a proxied connection");
     client.set_nodelay(true).map_err(failed())?;
     server.set_nodelay(true).map_err(failed())?;
-    let (is_cut, loses_answer) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (is_cut, loses_answer) = (AtomicBool::new(false), Mutex::new(None));
     let connection = Arc::new(Connection { client, server, is_cut, loses_answer });
     let mut connections = locked(&switches.connections);
     connections.retain(|one| one.strong_count() > 0);
@@ -181,17 +214,15 @@ impl Switches {
     }
 
     /// Whether the marker that is waited for ends in `chunk`; it is waited for no longer then.
-    fn spring(&self, tail: &[u8], chunk: &[u8]) -> Option<Moment> {
+    fn spring(&self, tail: &[u8], chunk: &[u8]) -> Option<(Moment, Deed)> {
         let mut trap = locked(&self.trap);
-        let (marker, moment) = trap.as_ref()?;
+        let marker = &trap.as_ref()?.marker;
         let near = tail.len().min(marker.len().saturating_sub(1));
         let seen = [&tail[tail.len() - near..], chunk].concat();
-        let found = seen.windows(marker.len().max(1)).any(|window| window == marker);
-        let moment = found.then_some(*moment);
-        if found {
-            *trap = None;
+        if !seen.windows(marker.len().max(1)).any(|window| window == marker) {
+            return None;
         }
-        moment
+        trap.take().map(|trap| (trap.moment, trap.deed))
     }
 }
 
@@ -211,6 +242,11 @@ impl Connection {
         first
     }
 
+    fn end(&self, deed: Deed, switches: &Switches) {
+        deed();
+        self.cut(switches);
+    }
+
     fn pass_requests(&self, switches: &Switches) {
         let (mut client, mut server) = (&self.client, &self.server);
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -218,18 +254,18 @@ impl Connection {
         while let Ok(length @ 1..) = client.read(&mut chunk) {
             switches.wait(self);
             let bytes = &chunk[..length];
-            let moment = switches.spring(&tail, bytes);
-            if moment == Some(Moment::BeforeRequest) {
-                self.cut(switches);
-            }
-            if moment == Some(Moment::BeforeAnswer) {
-                self.loses_answer.store(true, Ordering::SeqCst);
+            let mut after_request = None;
+            match switches.spring(&tail, bytes) {
+                Some((Moment::BeforeRequest, deed)) => self.end(deed, switches),
+                Some((Moment::AfterRequest, deed)) => after_request = Some(deed),
+                Some((Moment::BeforeAnswer, deed)) => *locked(&self.loses_answer) = Some(deed),
+                None => {}
             }
             if self.is_cut.load(Ordering::SeqCst) || server.write_all(bytes).is_err() {
                 break;
             }
-            if moment == Some(Moment::AfterRequest) {
-                self.cut(switches);
+            if let Some(deed) = after_request {
+                self.end(deed, switches);
             }
             tail.extend_from_slice(bytes);
             tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
@@ -242,8 +278,9 @@ impl Connection {
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(length @ 1..) = server.read(&mut chunk) {
             switches.wait(self);
-            if self.loses_answer.load(Ordering::SeqCst) {
-                self.cut(switches);
+            let deed = locked(&self.loses_answer).take();
+            if let Some(deed) = deed {
+                self.end(deed, switches);
             }
             if self.is_cut.load(Ordering::SeqCst) || client.write_all(&chunk[..length]).is_err() {
                 break;

@@ -140,3 +140,29 @@ fn what_is_held_comes_after_the_release_or_never() {
     assert_eq!(scene.heard().as_deref(), Some("late"));
     assert!(scene.heard.recv_timeout(QUIET).is_err());
 }
+
+#[test]
+fn what_is_to_be_done_is_done_before_the_connection_is_cut() {
+    for (moment, is_heard) in
+        [(Moment::BeforeRequest, false), (Moment::AfterRequest, true), (Moment::BeforeAnswer, true)]
+    {
+        let scene = Scene::begin();
+        let (tell, told) = channel();
+        scene.proxy.do_at(b"commit", moment, move || tell.send(()).unwrap());
+        let stream = scene.connect();
+        say(&stream, "commit");
+        assert_eq!(answer(&stream), None, "{moment:?}");
+        assert!(told.try_recv().is_ok(), "{moment:?}");
+        assert_eq!(is_heard, scene.heard.recv_timeout(QUIET).is_ok(), "{moment:?}");
+    }
+}
+
+#[test]
+fn a_marker_that_was_taken_back_does_nothing() {
+    let scene = Scene::begin();
+    scene.proxy.cut_at(b"commit", Moment::BeforeRequest);
+    scene.proxy.disarm();
+    let stream = scene.connect();
+    say(&stream, "commit");
+    assert_eq!(answer(&stream).as_deref(), Some("commit"));
+}
