@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail};
 
 use crate::decimal::{grouped, plain, thousands};
-use crate::ledger::{Counts, Totals};
+use crate::ledger::{Counts, Ledger, Totals};
 use crate::platform::{self, UsageRow};
 use crate::print;
 use crate::projection;
@@ -16,11 +16,21 @@ use crate::tenants::{PROFILES, Profile};
 
 /// Differences found so far, in words.
 #[derive(Debug, Default)]
-pub(crate) struct Differences(Vec<String>);
+pub struct Differences(Vec<String>);
 
 impl Differences {
+    /// What differs, one sentence each.
+    pub fn found(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Remembers a difference that is told in words.
+    pub fn tell(&mut self, difference: String) {
+        self.0.push(difference);
+    }
+
     /// Fails when there was one.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -28,7 +38,7 @@ impl Differences {
     }
 
     /// `=`, or a word that nobody overlooks.
-    fn compare(&mut self, what: &str, weir: &str, independent: &str) -> String {
+    pub fn compare(&mut self, what: &str, weir: &str, independent: &str) -> String {
         if weir == independent {
             return "=".to_owned();
         }
@@ -63,7 +73,8 @@ pub(crate) async fn ends(scene: &Scene, tally: &Tally, differences: &mut Differe
     Ok(())
 }
 
-fn compare_counts(counts: &Counts, tally: &Tally, differences: &mut Differences) -> Vec<Vec<String>> {
+/// Compares the records by their end.
+pub fn compare_counts(counts: &Counts, tally: &Tally, differences: &mut Differences) -> Vec<Vec<String>> {
     let rejected: u64 = tally.rejected.values().sum();
     let ends = [
         ("accepted", counts.accepted, tally.accepted),
@@ -83,7 +94,8 @@ fn compare_counts(counts: &Counts, tally: &Tally, differences: &mut Differences)
     rows
 }
 
-fn compare_reasons(
+/// Compares the rejected records and the conflicts by reason.
+pub fn compare_reasons(
     reasons: &BTreeMap<String, i64>,
     tally: &Tally,
     differences: &mut Differences,
@@ -162,20 +174,34 @@ fn compare_totals(
 /// Prints all totals of both counts side by side, and compares ClickHouse's rollups with them.
 pub(crate) async fn totals(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<()> {
     let ledger = scene.ledger.usage().await?;
-    let rollups = projection::totals(scene).await?;
+    let rollups = projection::totals(&projection::reader(scene)).await?;
+    let rows = compare_all_totals(&ledger, &rollups, tally, differences);
+    print::title("The independent count beside Weir's");
+    let header = ["tenant", "meter", ">Weir", ">events", ">independent", ">events", "ledger", "rollups"];
+    print::table(&header, rows);
+    Ok(())
+}
+
+/// Compares the totals of the ledger and of ClickHouse's rollups with the independent count.
+pub fn compare_all_totals(
+    ledger: &Totals,
+    rollups: &Totals,
+    tally: &Tally,
+    differences: &mut Differences,
+) -> Vec<Vec<String>> {
     let keys: BTreeSet<(String, String)> =
         ledger.keys().chain(rollups.keys()).chain(tally.usage.keys()).cloned().collect();
     let mut rows = Vec::new();
     for key in keys {
         let of = |totals: &Totals| totals.get(&key).copied().unwrap_or_default();
         let own = tally.usage.get(&key).map_or((0, 0), |usage| (usage.nanos, usage.events));
-        let ((nanos, events), name) = (of(&ledger), format!("{} of {}", key.1, key.0));
+        let ((nanos, events), name) = (of(ledger), format!("{} of {}", key.1, key.0));
         let verdict =
             differences.compare(&format!("{name} in Postgres"), &both((nanos, events)), &both_own(own));
         // Of different values a rollup says how many an hour had, which do not add up: there the
         // events alone are compared.
         let what = format!("{name} in ClickHouse");
-        let (rolled, rolled_events) = of(&rollups);
+        let (rolled, rolled_events) = of(rollups);
         let rolled = match key.1.as_str() {
             "users" => {
                 let verdict = differences.compare(&what, &rolled_events.to_string(), &own.1.to_string());
@@ -194,10 +220,7 @@ pub(crate) async fn totals(scene: &Scene, tally: &Tally, differences: &mut Diffe
             rolled,
         ]);
     }
-    print::title("The independent count beside Weir's");
-    let header = ["tenant", "meter", ">Weir", ">events", ">independent", ">events", "ledger", "rollups"];
-    print::table(&header, rows);
-    Ok(())
+    rows
 }
 
 fn both((nanos, events): (i128, i64)) -> String {
@@ -210,10 +233,10 @@ fn both_own((nanos, events): (i128, u64)) -> String {
 
 /// Compares the quantity that each tenant's newest document was rated by with the independent
 /// count of the closed period; returns how many lines there were.
-pub(crate) async fn billed(scene: &Scene, tally: &Tally, differences: &mut Differences) -> Result<usize> {
+pub async fn billed(ledger: &Ledger, tally: &Tally, differences: &mut Differences) -> Result<usize> {
     let mut newest = BTreeMap::new();
     let mut lines_compared = 0;
-    for document in scene.ledger.documents().await? {
+    for document in ledger.documents().await? {
         let content: serde_json::Value =
             serde_json::from_str(&document.document).context("read an invoice's document")?;
         for line in content["lines"].as_array().into_iter().flatten() {

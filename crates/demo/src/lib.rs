@@ -4,11 +4,11 @@
 
 pub mod story;
 
-mod accounts;
+pub mod accounts;
 mod books;
 mod flow;
 mod opening;
-mod projection;
+pub mod projection;
 pub mod scene;
 pub mod stay;
 
@@ -27,9 +27,9 @@ pub mod tally;
 pub mod api;
 pub mod ledger;
 pub mod place;
-mod platform;
+pub mod platform;
 pub mod print;
 pub mod producers;
-mod wait;
+pub mod wait;
 pub mod webhook;
 pub mod weir;

@@ -9,7 +9,7 @@ use crate::ledger::nanos;
 use crate::tenants::Profile;
 
 /// Creates a tenant of the story.
-pub(crate) async fn create_tenant(api: &Api, profile: &Profile, now: DateTime<Utc>) -> Result<Value> {
+pub async fn create_tenant(api: &Api, profile: &Profile, now: DateTime<Utc>) -> Result<Value> {
     let body = json!({
         "id": profile.id,
         "name": profile.name,
@@ -33,7 +33,7 @@ pub(crate) async fn limit(api: &Api, tenant: &str, meter: &str, limit: &str) -> 
 }
 
 /// Registers a webhook for all tenants; returns its id and its secret.
-pub(crate) async fn register_webhook(api: &Api, url: &str, event_types: &[&str]) -> Result<(String, String)> {
+pub async fn register_webhook(api: &Api, url: &str, event_types: &[&str]) -> Result<(String, String)> {
     let body = json!({"url": url, "event_types": event_types});
     let made = api.post("/api/v1/webhooks", &body).await.context("register a webhook")?;
     let word = |name: &str| {
@@ -43,7 +43,7 @@ pub(crate) async fn register_webhook(api: &Api, url: &str, event_types: &[&str])
 }
 
 /// The answer to "may this tenant go on?".
-pub(crate) async fn quota(api: &Api, tenant: &str, meter: &str) -> Result<Value> {
+pub async fn quota(api: &Api, tenant: &str, meter: &str) -> Result<Value> {
     api.get(&format!("/api/v1/quota/{tenant}/{meter}")).await
 }
 

@@ -47,7 +47,11 @@ pub async fn to_kafka(
     partitioner: Partitioner,
     cargo: &[Cargo],
 ) -> Result<Vec<Produced>> {
-    let producer = connect(bootstrap, partitioner)?;
+    send(&connect(bootstrap, partitioner)?, topic, cargo).await
+}
+
+/// Sends everything with a producer that is there, and waits for each acknowledgement.
+pub async fn send(producer: &FutureProducer, topic: &str, cargo: &[Cargo]) -> Result<Vec<Produced>> {
     let mut waiting = FuturesOrdered::new();
     let mut produced = Vec::with_capacity(cargo.len());
     for one in cargo {
@@ -82,7 +86,8 @@ fn acknowledged((cargo, answer): Answer<'_>) -> Result<Produced> {
     Ok(Produced { cargo: cargo.clone(), partition: Some(delivery.partition) })
 }
 
-fn connect(bootstrap: &str, partitioner: Partitioner) -> Result<FutureProducer> {
+/// A producer that waits for all replicas and sends nothing twice by itself.
+pub fn connect(bootstrap: &str, partitioner: Partitioner) -> Result<FutureProducer> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)

@@ -48,7 +48,7 @@ pub async fn tell(
     let tally = scene.tally()?;
     accounts::ends(&scene, &tally, &mut differences).await?;
     accounts::totals(&scene, &tally, &mut differences).await?;
-    let lines = accounts::billed(&scene, &tally, &mut differences).await?;
+    let lines = accounts::billed(&scene.ledger, &tally, &mut differences).await?;
     differences.check()?;
     print::say(&format!(
         "Equal: other code, straight from the {} records that were acknowledged, comes to the same records by \

@@ -10,7 +10,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(40);
 
 /// What a look at a condition found.
 #[derive(Debug)]
-pub(crate) enum Look<T> {
+pub enum Look<T> {
     /// It is true.
     Yes(T),
     /// Not yet; how far it is, in words.
@@ -18,7 +18,7 @@ pub(crate) enum Look<T> {
 }
 
 /// Looks until it is true, at most `max`. An error while looking ends the waiting.
-pub(crate) async fn until<T, F>(what: &str, max: Duration, mut look: impl FnMut() -> F) -> Result<T>
+pub async fn until<T, F>(what: &str, max: Duration, mut look: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Look<T>>>,
 {

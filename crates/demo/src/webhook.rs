@@ -39,7 +39,11 @@ struct Inbox {
     messages: Mutex<Vec<Message>>,
     refused: Mutex<Vec<String>>,
     arrived: Notify,
+    before_answer: Mutex<Option<Deed>>,
 }
+
+/// What is done when a message has arrived, before it is answered.
+type Deed = Box<dyn FnOnce() + Send>;
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,6 +75,22 @@ impl Receiver {
     pub fn trust(&self, secret: &str) -> Result<()> {
         let webhook = Webhook::new(secret).context("read the webhook's secret")?;
         self.inbox.secret.set(webhook).map_err(|_| anyhow::anyhow!("the receiver has a secret already"))
+    }
+
+    /// Does something, once, when the next message has arrived and before it is answered. It
+    /// replaces a deed that has not been done yet.
+    pub fn before_answer(&self, deed: impl FnOnce() + Send + 'static) {
+        *self.inbox.before_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(deed));
+    }
+
+    /// Whether a deed has not been done yet.
+    pub fn is_armed(&self) -> bool {
+        self.inbox.before_answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes back what has not been done yet.
+    pub fn disarm(&self) {
+        *self.inbox.before_answer.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Everything that arrived with a right signature so far.
@@ -130,6 +150,10 @@ async fn receive(State(inbox): State<Arc<Inbox>>, headers: HeaderMap, body: Byte
         Ok(message) => {
             inbox.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
             inbox.arrived.notify_waiters();
+            let deed = inbox.before_answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(deed) = deed {
+                deed();
+            }
             StatusCode::NO_CONTENT
         }
         Err(error) => {
