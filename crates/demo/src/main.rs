@@ -58,12 +58,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(seed: u64) -> Result<()> {
-    let place = Place::new("run");
+    let place = Place::new("run")?;
     let watch = Stopwatch::default();
     weir::program()?;
     let _only_one = lock(&place.folder)?;
     weir::stop_in(&place.folder)?;
-    place.check_ports().map_err(|error| match weir::runs_in(&Place::new("up").folder) {
+    place.check_ports().map_err(|error| match weir::runs_in(&place.folder.with_file_name("up")) {
         true => error.context("`make up` is running; `make down` stops it"),
         false => error,
     })?;
@@ -94,7 +94,7 @@ async fn run(seed: u64) -> Result<()> {
 }
 
 async fn up(seed: u64) -> Result<()> {
-    let place = Place::new("up");
+    let place = Place::new("up")?;
     let watch = Stopwatch::default();
     let _only_one = lock(&place.folder)?;
     if let Some(text) = stay::told(&place) {
@@ -130,7 +130,7 @@ async fn begin(place: &Place, seed: u64, watch: Stopwatch) -> Result<()> {
 
 fn down() -> Result<()> {
     let left = stop_what_a_killed_run_left()?;
-    if !stay::stop(&Place::new("up"))? && !left {
+    if !stay::stop(&Place::new("up")?)? && !left {
         eprintln!("nothing was running");
     }
     Ok(())
@@ -138,7 +138,7 @@ fn down() -> Result<()> {
 
 /// A `run` that was killed took its servers along, and left `weir serve` behind.
 fn stop_what_a_killed_run_left() -> Result<bool> {
-    let place = Place::new("run");
+    let place = Place::new("run")?;
     if !weir::runs_in(&place.folder) {
         return Ok(false);
     }

@@ -4,8 +4,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use local_stack::{Kind, Ports, StackConfig, repository};
+use anyhow::{Context, Result, bail};
+use local_stack::{Kind, StackConfig, repository};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -35,36 +35,25 @@ pub struct Servers {
 
 const API_VARIABLE: &str = "WEIR_API__LISTEN";
 const ADMIN_VARIABLE: &str = "WEIR_ADMIN__LISTEN";
-const STACK_PORT_VARIABLES: [&str; 4] = [
-    "WEIR_STACK__KAFKA_PORT",
-    "WEIR_STACK__KAFKA_CONTROLLER_PORT",
-    "WEIR_STACK__POSTGRES_PORT",
-    "WEIR_STACK__CLICKHOUSE_PORT",
-];
 
 impl Place {
     /// The folder `.weir/demo/<name>`, on the default ports or those that the environment names.
-    pub fn new(name: &str) -> Self {
+    /// Fails, naming the variable, when one that moves a port holds none.
+    pub fn new(name: &str) -> Result<Self> {
         let folder = repository().join(".weir").join("demo").join(name);
-        let root = StackConfig::defaults().root;
-        let stack = StackConfig { root, state: folder.join("servers"), ports: Ports::defaults() };
+        let stack = StackConfig { state: folder.join("servers"), ..StackConfig::defaults()? };
         let listen = |variable, default: &str| std::env::var(variable).unwrap_or_else(|_| default.to_owned());
-        Self {
+        Ok(Self {
             folder,
             stack,
             api: listen(API_VARIABLE, "127.0.0.1:8787"),
             admin: listen(ADMIN_VARIABLE, "127.0.0.1:8788"),
             run: format!("{:x}", chrono::Utc::now().timestamp_millis()),
-        }
+        })
     }
 
-    /// Fails, naming the port, when something else listens where Weir should, or when a variable
-    /// that moves a port holds none.
+    /// Fails, naming the port, when something else listens where Weir should.
     pub fn check_ports(&self) -> Result<()> {
-        for variable in STACK_PORT_VARIABLES {
-            let Ok(port) = std::env::var(variable) else { continue };
-            ensure!(port.parse::<u16>().is_ok(), "{variable}={port} is no port: give a number up to 65535");
-        }
         for (address, variable) in [(&self.api, API_VARIABLE), (&self.admin, ADMIN_VARIABLE)] {
             let parsed: SocketAddr =
                 address.parse().with_context(|| format!("{variable}={address} is no address and port"))?;

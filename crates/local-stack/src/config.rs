@@ -26,13 +26,28 @@ const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 impl Ports {
     /// The ports of `make demo` and `make up`, unless moved by environment variables.
-    pub fn defaults() -> Self {
-        Self {
-            kafka: moved(Kind::Kafka.port_variable(), 19_092),
-            kafka_controller: moved(CONTROLLER_PORT_VARIABLE, 19_093),
-            postgres: moved(Kind::Postgres.port_variable(), 15_432),
-            clickhouse: moved(Kind::ClickHouse.port_variable(), 18_123),
-        }
+    ///
+    /// # Errors
+    /// A variable that holds no port.
+    pub fn defaults() -> Result<Self> {
+        Self::moved_by(|variable| std::env::var(variable).ok())
+    }
+
+    /// The default ports, unless `read` has another one under the variable's name.
+    fn moved_by(read: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let port = |variable: &'static str, default: u16| match read(variable) {
+            None => Ok(default),
+            Some(value) => match value.trim().parse() {
+                Ok(port) if port > 0 => Ok(port),
+                _ => Err(Error::NoPort { variable, value }),
+            },
+        };
+        Ok(Self {
+            kafka: port(Kind::Kafka.port_variable(), 19_092)?,
+            kafka_controller: port(CONTROLLER_PORT_VARIABLE, 19_093)?,
+            postgres: port(Kind::Postgres.port_variable(), 15_432)?,
+            clickhouse: port(Kind::ClickHouse.port_variable(), 18_123)?,
+        })
     }
 
     /// Ports that nothing listens on, different for each caller in this process.
@@ -48,10 +63,6 @@ impl Ports {
 
 /// Moves the port of Kafka's controller.
 pub(crate) const CONTROLLER_PORT_VARIABLE: &str = "WEIR_STACK__KAFKA_CONTROLLER_PORT";
-
-fn moved(variable: &str, default: u16) -> u16 {
-    std::env::var(variable).ok().and_then(|port| port.parse().ok()).unwrap_or(default)
-}
 
 fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -86,9 +97,12 @@ pub struct StackConfig {
 
 impl StackConfig {
     /// The stack of `make demo` and `make up`: everything under `<repository>/.weir`.
-    pub fn defaults() -> Self {
+    ///
+    /// # Errors
+    /// A variable that moves a port and holds none.
+    pub fn defaults() -> Result<Self> {
         let home = repository().join(".weir");
-        Self { root: components(), state: home.join("stack"), ports: Ports::defaults() }
+        Ok(Self { root: components(), state: home.join("stack"), ports: Ports::defaults()? })
     }
 }
 
@@ -123,5 +137,33 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 4);
+    }
+
+    #[test]
+    fn a_port_is_moved_or_refused() {
+        let moved = |value: &str| {
+            let value = value.to_owned();
+            Ports::moved_by(move |variable| (variable == "WEIR_STACK__POSTGRES_PORT").then(|| value.clone()))
+        };
+        let ports = moved("25432").expect("a port");
+        assert_eq!((ports.kafka, ports.postgres), (19_092, 25_432));
+        for value in ["", "0", "65536", "5432x"] {
+            let error = moved(value).expect_err(value).to_string();
+            let words =
+                format!("WEIR_STACK__POSTGRES_PORT={value} is no port: give a number from 1 to 65535");
+            assert_eq!(error, words);
+        }
+    }
+
+    #[test]
+    fn an_error_says_its_cause_once() {
+        let error = Error::io("read the pins")(std::io::Error::other("no such disk"));
+        let mut said = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            said = format!("{said}: {next}");
+            cause = next.source();
+        }
+        assert_eq!(said, "cannot read the pins: no such disk");
     }
 }

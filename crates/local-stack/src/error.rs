@@ -23,6 +23,14 @@ pub enum Error {
         /// The environment variable that moves it.
         variable: &'static str,
     },
+    /// A variable that moves a port holds none.
+    #[error("{variable}={value} is no port: give a number from 1 to 65535")]
+    NoPort {
+        /// The environment variable.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// No run of free ports was found.
     #[error("no free ports between {from} and {to} on 127.0.0.1: stop some servers and try again")]
     NoFreePorts {
@@ -42,13 +50,12 @@ pub enum Error {
         remedy: &'static str,
     },
     /// A file or process operation failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {reason}")]
     Io {
         /// What was attempted, with its path.
         action: String,
-        /// The operating system's reason.
-        #[source]
-        source: io::Error,
+        /// The operating system's reason. Not the error's `source()`, since it is said already.
+        reason: io::Error,
     },
     /// A helper program ended with an error.
     #[error("{program} failed ({status}): {output}")]
@@ -125,7 +132,7 @@ impl Error {
     /// Wraps an input or output error with what was attempted.
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
-        move |source| Self::Io { action, source }
+        move |reason| Self::Io { action, reason }
     }
 }
 

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn act(action: Action) -> Result<ExitCode> {
-    let config = StackConfig::defaults();
+    let config = StackConfig::defaults()?;
     match action {
         Action::Setup => set_up()?,
         Action::Up => {
@@ -91,7 +91,7 @@ fn set_up() -> Result<()> {
     let status = Command::new("sh")
         .arg(&script)
         .status()
-        .map_err(|source| Error::Io { action: format!("run {}", script.display()), source })?;
+        .map_err(|reason| Error::Io { action: format!("run {}", script.display()), reason })?;
     if !status.success() {
         return Err(Error::Unsupported("tools are missing, see above".to_owned()));
     }
@@ -148,7 +148,7 @@ fn show_log(config: &StackConfig, server: Server) -> Result<()> {
     let Some(log) = log.map(|one| one.log) else { return Ok(()) };
     eprintln!("{}", log.display());
     let bytes = std::fs::read(&log)
-        .map_err(|source| Error::Io { action: format!("read {}", log.display()), source })?;
+        .map_err(|reason| Error::Io { action: format!("read {}", log.display()), reason })?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     for line in &lines[lines.len().saturating_sub(100)..] {

@@ -132,7 +132,8 @@ fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = Ports::free().expect("ports");
     let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.kafka)).expect("the port is free");
-    let config = StackConfig { state: folder.path().to_owned(), ports, ..StackConfig::defaults() };
+    let config =
+        StackConfig { state: folder.path().to_owned(), ports, ..StackConfig::defaults().expect("ports") };
     let error = detached::up(&config).expect_err("the port is taken");
     let text = error.to_string();
     assert!(
@@ -149,7 +150,7 @@ fn a_detached_stack_is_found_again_and_stopped() {
     let config = StackConfig {
         state: folder.path().to_owned(),
         ports: Ports::free().expect("ports"),
-        ..StackConfig::defaults()
+        ..StackConfig::defaults().expect("ports")
     };
     let up = detached::up(&config).unwrap_or_else(|error| panic!("{error}"));
     assert!(up.iter().all(|one| one.problem.is_none() && one.pid.is_some()), "{up:?}");
@@ -230,7 +231,8 @@ fn a_server_that_ends_at_once_shows_its_log() {
     std::fs::create_dir(&data).expect("created");
     std::fs::write(data.join("embedded"), "a file where the data folder should be").expect("written");
     let ports = Ports::free().expect("ports");
-    let config = StackConfig { state: folder.path().to_owned(), ports, ..StackConfig::defaults() };
+    let config =
+        StackConfig { state: folder.path().to_owned(), ports, ..StackConfig::defaults().expect("ports") };
     let error = Stack::start(&config).expect_err("ClickHouse cannot start");
     let text = error.to_string();
     assert!(matches!(error, Error::Ended { component: Kind::ClickHouse, .. }), "{text}");
