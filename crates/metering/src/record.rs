@@ -108,24 +108,31 @@ impl Batch {
         let JournalRecord { offset, broker_time, body } = record;
         match body {
             RecordBody::Event { event, hops } => {
-                self.push_event(offset, broker_time, hops, |events| events.push(&event));
+                self.push_event(offset, broker_time, hops, |events| {
+                    events.push(&event);
+                    true
+                });
             }
             other => self.push_body(offset, broker_time, Body::Other(Box::new(other))),
         }
     }
 
-    /// Adds the record of an event, which `write` adds to the buffer: one, and not more.
+    /// Adds the record of an event, which `write` adds to the buffer. When it says that it
+    /// added none, there is no record either. Whether there is.
     pub fn push_event(
         &mut self,
         offset: i64,
         broker_time: Timestamp,
         hops: u8,
-        write: impl FnOnce(&mut EventBuffer),
-    ) {
+        write: impl FnOnce(&mut EventBuffer) -> bool,
+    ) -> bool {
         let index = self.events.len();
-        write(&mut self.events);
-        assert_eq!(self.events.len(), index + 1, "a record holds one event");
-        self.push_body(offset, broker_time, Body::Event { index, hops });
+        let written = write(&mut self.events);
+        assert_eq!(self.events.len(), index + usize::from(written), "a record holds one event");
+        if written {
+            self.push_body(offset, broker_time, Body::Event { index, hops });
+        }
+        written
     }
 
     fn push_body(&mut self, offset: i64, broker_time: Timestamp, body: Body) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use weir_core::Timestamp;
-use weir_metering::event::UsageEvent;
+use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::outcome::RejectReason;
 
 use crate::avro_datum::EventDatum;
@@ -20,6 +20,7 @@ use crate::avro_frame::shipped_head;
 pub use crate::avro_frame::{Frame, FrameError, OWN_NUMBERS, SchemaId, parse_frame, parse_frame_with_header};
 pub use crate::avro_layout::UnusableSchema;
 use crate::avro_layout::{TimeUnit, check};
+use crate::avro_shipped::{Shipped, read_into};
 use crate::json_members::sorted;
 use crate::problem::EventProblem;
 
@@ -60,6 +61,8 @@ enum Known {
 struct Writer {
     reader: GenericDatumReader<'static>,
     time_unit: TimeUnit,
+    /// Which version of our schema it is in all but name, if any.
+    shipped: Option<Shipped>,
 }
 
 impl fmt::Debug for SchemaSet {
@@ -79,7 +82,7 @@ impl SchemaSet {
     pub fn of_registry() -> Self {
         let writers = SHIPPED.iter().filter_map(|(version, schema)| {
             let reader = GenericDatumReader::builder(schema).build().ok()?;
-            let writer = Writer { reader, time_unit: TimeUnit::Millis };
+            let writer = Writer { reader, time_unit: TimeUnit::Millis, shipped: shipped_of(schema) };
             Some((SchemaId::Shipped(*version), Known::Writer(Arc::new(writer))))
         });
         Self { known: Arc::new(writers.collect()), of_registry: true }
@@ -156,7 +159,14 @@ fn writer_of(json: &str) -> Result<Arc<Writer>, UnusableSchema> {
     // SCHEMAS_MAX a set.
     let schema: &'static Schema = Box::leak(Box::new(schema));
     let reader = GenericDatumReader::builder(schema).build().map_err(not_a_schema)?;
-    Ok(Arc::new(Writer { reader, time_unit }))
+    Ok(Arc::new(Writer { reader, time_unit, shipped: shipped_of(schema) }))
+}
+
+/// Which version of our schema writes the same bytes as this one.
+fn shipped_of(schema: &Schema) -> Option<Shipped> {
+    let form = schema.canonical_form();
+    let versions = SHIPPED.iter().zip([Shipped::V1, Shipped::V2]);
+    versions.into_iter().find(|((_, ours), _)| ours.canonical_form() == form).map(|(_, version)| version)
 }
 
 /// Why a value could not be read as a usage event.
@@ -196,6 +206,17 @@ pub fn decode_frame(schemas: &SchemaSet, frame: Frame<'_>) -> Result<UsageEvent,
         return Err(unreadable(RejectReason::Malformed, detail));
     }
     event_of(datum, writer.time_unit).map_err(|problem| unreadable(problem.reason, problem.detail))
+}
+
+/// Reads the event of a frame into a buffer, as [`decode_frame`] would, if it is in order and
+/// written with one of our schemas; false, and nothing is added, otherwise.
+pub(crate) fn decode_shipped(schemas: &SchemaSet, frame: Frame<'_>, events: &mut EventBuffer) -> bool {
+    match schemas.writer(frame.schema_id) {
+        Ok(Writer { shipped: Some(version), time_unit, .. }) => {
+            read_into(*version, *time_unit, frame.datum, events)
+        }
+        _ => false,
+    }
 }
 
 fn event_of(datum: EventDatum, time_unit: TimeUnit) -> Result<UsageEvent, EventProblem> {

@@ -5,10 +5,11 @@ use weir_core::Timestamp;
 use weir_metering::event::UsageEvent;
 use weir_metering::outcome::RejectReason;
 use weir_metering::quota::LimitSet;
-use weir_metering::record::{JournalRecord, RecordBody};
+use weir_metering::record::{Batch, JournalRecord, RecordBody};
 
 use crate::avro::{
-    Frame, SchemaId, SchemaSet, Unreadable, decode_frame, parse_frame, parse_frame_with_header,
+    Frame, SchemaId, SchemaSet, Unreadable, decode_frame, decode_shipped, parse_frame,
+    parse_frame_with_header,
 };
 use crate::cloudevents::{CONTENT_TYPE, CONTENT_TYPE_BATCH, decode_binary, decode_structured};
 use crate::problem::EventProblem;
@@ -159,6 +160,23 @@ pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usi
     match format_of(record) {
         Format::Avro => record.frame().ok().map(|frame| frame.schema_id).filter(|id| schemas.may_learn(*id)),
         _ => None,
+    }
+}
+
+/// Reads a record into a batch: as [`decode_record`], but most events go into the batch's
+/// buffer from where they stand.
+pub fn decode_into(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize, batch: &mut Batch) {
+    let fits = record.payload.is_some_and(|payload| payload.len() <= bytes_max);
+    let framed = fits && matches!(format_of(record), Format::Avro);
+    let broker_time = Timestamp::clamped(record.broker_time_ms);
+    let read = framed
+        && record.frame().is_ok_and(|frame| {
+            batch.push_event(record.offset, broker_time, hops_of(record), |events| {
+                decode_shipped(schemas, frame, events)
+            })
+        });
+    if !read {
+        batch.push(decode_record(schemas, record, bytes_max));
     }
 }
 

@@ -15,9 +15,9 @@ use weir_backends::StoreError;
 use weir_backends::journal::registry::RegistryAnswer;
 use weir_backends::journal::{OwnedRecord, SchemaRegistry};
 use weir_core::Partition;
-use weir_metering::record::JournalRecord;
+use weir_metering::record::{Batch, JournalRecord};
 use weir_wire::avro::{SchemaId, SchemaSet, UnusableSchema};
-use weir_wire::usage_record::{RawRecord, decode_record, needed_schema};
+use weir_wire::usage_record::{RawRecord, decode_into, decode_record, needed_schema};
 
 use super::retry::delays;
 use super::shared::Shared;
@@ -108,6 +108,11 @@ impl Decoder {
     /// Reads a record.
     pub(crate) fn decode(&self, schemas: &SchemaSet, record: &OwnedRecord) -> JournalRecord {
         with_raw(record, |raw| decode_record(schemas, raw, self.bytes_max))
+    }
+
+    /// Reads a record into a batch.
+    pub(crate) fn decode_into(&self, schemas: &SchemaSet, record: &OwnedRecord, batch: &mut Batch) {
+        with_raw(record, |raw| decode_into(schemas, raw, self.bytes_max, batch));
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -110,15 +110,16 @@ async fn apply<W: World>(
     let (decoding, judging) = (Arc::clone(shared), Arc::clone(&catalogue));
     let suspect = suspect.cloned();
     let decoded = shared.runtime.compute(move || {
-        let decode = |record: &OwnedRecord| {
-            let decoded = decoding.decoder.decode(&schemas, record);
-            match &suspect {
-                Some(suspect) if suspect.offset == record.offset => without_body(decoded, suspect),
-                _ => decoded,
-            }
-        };
+        let decoder = &decoding.decoder;
         let mut batch = Batch::new(partition, from);
-        records.iter().map(decode).for_each(|record| batch.push(record));
+        for record in &records {
+            match &suspect {
+                Some(suspect) if suspect.offset == record.offset => {
+                    batch.push(without_body(decoder.decode(&schemas, record), suspect));
+                }
+                _ => decoder.decode_into(&schemas, record, &mut batch),
+            }
+        }
         batch.to = to;
         let unknown = Shard::names_unknown_tenant(&batch, &judging);
         (records, batch, unknown)

@@ -122,7 +122,9 @@ fn base64_of_json_is_read() {
 fn size_and_depth_are_bounded() {
     let entries: Vec<_> = (0..65).map(|at| format!("\"k{at}\":{at}")).collect();
     assert!(data_of(&format!("{{{}}}", entries[..64].join(","))).is_ok());
-    assert!(data_of(&format!("{{{}}}", entries.join(","))).unwrap_err().detail.contains("more than 64 entries"));
+    assert!(
+        data_of(&format!("{{{}}}", entries.join(","))).unwrap_err().detail.contains("more than 64 entries")
+    );
     let deep = format!("{{\"v\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(data_of(&deep).unwrap_err().detail.contains("nests deeper"));
     let wide: String = (0..600).map(|at| format!(",\"x{at}\":1")).collect();

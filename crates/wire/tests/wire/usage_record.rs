@@ -6,12 +6,14 @@ use weir_core::{Quantity, TenantId, Timestamp};
 use weir_metering::meter::MeterKey;
 use weir_metering::outcome::RejectReason;
 use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
-use weir_metering::record::RecordBody;
+use weir_metering::record::{Batch, RecordBody};
 use weir_wire::avro::{SchemaId, SchemaSet, encode_event};
 use weir_wire::cloudevents::encode_structured;
-use weir_wire::usage_record::{RECORD_BYTES_MAX, RawRecord, decode_record, encode_limits, needed_schema};
+use weir_wire::usage_record::{
+    RECORD_BYTES_MAX, RawRecord, decode_into, decode_record, encode_limits, needed_schema,
+};
 
-use crate::events::sample;
+use crate::events::{any_event, sample};
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
@@ -57,6 +59,40 @@ fn limits() -> LimitSet {
         tenant: TenantId::new("acme").unwrap(),
         revision: 3,
         limits: vec![limit("bandwidth"), limit("calls")],
+    }
+}
+
+/// The same record, read into a batch.
+fn body_in_batch(headers: Headers<'_>, payload: &[u8]) -> RecordBody {
+    let mut batch = Batch::new(0, 7);
+    decode_into(&SchemaSet::shipped(), &record(headers, payload), RECORD_BYTES_MAX, &mut batch);
+    assert_eq!((batch.len(), batch.to), (1, 8));
+    batch.record(0).to_record().body
+}
+
+proptest! {
+    #[test]
+    fn a_batch_reads_what_a_record_reads(
+        event in any_event(),
+        swap in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cut in 0_usize..3,
+    ) {
+        let mut event = event;
+        if !event.data.is_empty() {
+            // Members in any order, and sometimes one twice.
+            let at = swap.index(event.data.len());
+            event.data.swap(0, at);
+            if cut == 2 { event.data.push(event.data[at].clone()); }
+        }
+        let mut bytes = encode_event(&event);
+        prop_assert_eq!(body_in_batch(&[], &bytes), body(&[], &bytes));
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(bytes.len() - cut.min(1));
+        prop_assert_eq!(body_in_batch(&[("weir-hop", b"1")], &bytes), body(&[("weir-hop", b"1")], &bytes));
     }
 }
 
