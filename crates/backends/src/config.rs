@@ -84,6 +84,10 @@ pub struct ClickHouseConfig {
     pub user: String,
     /// Its password.
     pub password: String,
+    /// For how many days raw events are kept, where something (a TTL, a job) removes them
+    /// afterwards. Weir itself removes none. Without it a raw event that is missing counts as
+    /// lost when documents are proved.
+    pub events_kept_days: Option<u32>,
 }
 
 impl Default for ClickHouseConfig {
@@ -93,6 +97,7 @@ impl Default for ClickHouseConfig {
             database: "weir".into(),
             user: "default".into(),
             password: String::new(),
+            events_kept_days: None,
         }
     }
 }

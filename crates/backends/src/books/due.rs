@@ -39,6 +39,8 @@ pub struct JournalReach {
     pub partition: Partition,
     /// Usage rows hold everything below.
     pub folded_to: i64,
+    /// ClickHouse was filled with everything below.
+    pub projected_to: i64,
     /// The first offset that is not counted.
     pub next_offset: i64,
     /// The running maximum of broker time of what is counted.
@@ -95,7 +97,7 @@ const BILLED: &str =
       AND ($2::text IS NULL OR s.tenant = $2)
     ORDER BY i.period_end, s.legal_entity, s.tenant, s.id";
 
-const REACH: &str = "SELECT p.generation, p.folded_to, p.next_offset, p.broker_time_max,
+const REACH: &str = "SELECT p.generation, p.folded_to, p.projected_to, p.next_offset, p.broker_time_max,
         (SELECT b.broker_time_max FROM batch b
          WHERE b.partition = p.partition
            AND (b.generation < p.generation OR (b.generation = p.generation AND b.to_offset <= p.folded_to))
@@ -149,16 +151,17 @@ pub(super) async fn reach(
     conn: &mut PgConnection,
     partition: Partition,
 ) -> Result<Option<JournalReach>, StoreError> {
-    type Row = (i32, i64, i64, DateTime<Utc>, Option<DateTime<Utc>>);
+    type Row = (i32, i64, i64, i64, DateTime<Utc>, Option<DateTime<Utc>>);
     let row: Option<Row> = sqlx::query_as(REACH)
         .bind(partition)
         .fetch_optional(conn)
         .await
         .map_err(failed("read how far a partition has come"))?;
-    Ok(row.map(|(generation, folded_to, next_offset, broker_time_max, folded)| JournalReach {
+    Ok(row.map(|(generation, folded_to, projected_to, next_offset, broker_time_max, folded)| JournalReach {
         generation,
         partition,
         folded_to,
+        projected_to,
         next_offset,
         broker_time_max: broker_time_max.into(),
         folded_broker_time: folded.map_or(Timestamp::EPOCH, Timestamp::from),

@@ -41,6 +41,8 @@ pub struct BatchRow {
     pub accepted_count: u64,
     /// Sum of their hashes.
     pub content_sum: ContentSum,
+    /// The running maximum of broker time at its end.
+    pub broker_time_max: Timestamp,
     /// What usage grew by.
     pub deltas: BTreeMap<UsageKey, Aggregate>,
 }
@@ -73,7 +75,9 @@ pub struct SubscriptionFacts {
     pub hour_alignment: i16,
 }
 
-const BATCHES: &str = "SELECT generation, from_offset, to_offset, accepted_count, content_sum, deltas
+const BATCHES: &str =
+    "SELECT generation, from_offset, to_offset, accepted_count, content_sum, broker_time_max,
+        deltas
     FROM batch WHERE partition = $1 AND (generation, from_offset) > ($2, $3)
     ORDER BY generation, from_offset LIMIT $4";
 const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone, t.hour_alignment
@@ -85,7 +89,7 @@ const VALUES: &str = "SELECT meter, hour, dimensions, generation, value_hash
     FROM usage_unique WHERE tenant = $1 AND partition = $2";
 const IDENTITY_KEY: &str = "SELECT identity_key FROM installation";
 
-type RawBatch = (i32, i64, i64, i64, Vec<u8>, Vec<u8>);
+type RawBatch = (i32, i64, i64, i64, Vec<u8>, DateTime<Utc>, Vec<u8>);
 type RawUsage = (String, DateTime<Utc>, String, i32, String, i64, Option<DateTime<Utc>>, Option<i64>);
 type RawValue = (String, DateTime<Utc>, String, i32, Vec<u8>);
 
@@ -150,7 +154,7 @@ impl Evidence {
             .await
             .map_err(failed("read the chain of batches"))?;
         rows.into_iter()
-            .map(|(generation, from_offset, to_offset, accepted, sum, deltas)| {
+            .map(|(generation, from_offset, to_offset, accepted, sum, broker_time_max, deltas)| {
                 let named = |error: &dyn std::fmt::Display| {
                     let at = format!("{generation}/{partition}/{from_offset}");
                     StoreError::corrupt("read the chain of batches", format!("the batch at {at}: {error}"))
@@ -161,6 +165,7 @@ impl Evidence {
                     to_offset,
                     accepted_count: u64::try_from(accepted).map_err(|error| named(&error))?,
                     content_sum: ContentSum::from_bytes(sixteen(&sum)?),
+                    broker_time_max: broker_time_max.into(),
                     deltas: decode_deltas(&deltas).map_err(|error| named(&error))?,
                 })
             })

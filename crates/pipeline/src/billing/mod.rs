@@ -19,7 +19,7 @@ use weir_core::time::{DAY_MS, HOUR_MS};
 
 pub use report::{MadeDocument, Refused, RunReport, Waiting};
 pub use run::run;
-pub use verify::{VerifyReport, Which, verify};
+pub use verify::{Outcome, VerifyReport, Which, verify, verify_ledger_only};
 
 /// How billing is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

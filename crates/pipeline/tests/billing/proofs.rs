@@ -3,9 +3,12 @@
 use clickhouse::{Client, Compression};
 
 use weir_pipeline::billing::verify::Verdict;
-use weir_pipeline::billing::{self, BillingError, Which};
+use weir_pipeline::billing::{self, BillingError, Outcome, Which};
 
 use crate::books::{Books, fold};
+
+const PROJECTED: &str = "UPDATE journal_partition SET projected_to = next_offset";
+const LOSE_ONE: &str = "ALTER TABLE events_raw DELETE WHERE offset = 0 SETTINGS mutations_sync = 2";
 
 /// What is changed after everything was billed.
 enum Change {
@@ -19,22 +22,45 @@ async fn check(name: &str, change: Change, ok: bool, expected: &str) {
     books.october().await;
     books.run().await.unwrap();
     fold(&books).await;
+    books.tamper(PROJECTED).await;
     let before = books.verify().await;
     assert!(before.ok(), "{before}");
     match change {
         Change::Ledger(statement) => books.tamper(statement).await,
-        Change::Projection(statement) => {
-            let client = Client::default()
-                .with_url(&books.clickhouse.url)
-                .with_user("default")
-                .with_database(name)
-                .with_compression(Compression::None);
-            client.query(statement).execute().await.unwrap();
-        }
+        Change::Projection(statement) => in_clickhouse(&books, statement).await,
     }
     let report = books.verify().await;
     assert_eq!(report.ok(), ok, "{report}");
     assert!(report.to_string().contains(expected), "expected {expected:?} in\n{report}");
+}
+
+async fn in_clickhouse(books: &Books, statement: &str) {
+    let client = Client::default()
+        .with_url(&books.clickhouse.url)
+        .with_user("default")
+        .with_database(&books.clickhouse.database)
+        .with_compression(Compression::None);
+    client.query(statement).execute().await.unwrap();
+}
+
+/// Loses raw events after October was billed, and says how the proof of acme's invoice and all
+/// of it end. Events are kept for `kept_days`; the ledger's row says `projected`.
+async fn lost(
+    name: &str,
+    statement: &str,
+    kept_days: Option<u32>,
+    projected: &'static str,
+) -> (Outcome, String) {
+    let mut books = Books::open(name).await;
+    books.october().await;
+    books.run().await.unwrap();
+    books.tamper(projected).await;
+    in_clickhouse(&books, statement).await;
+    books.clickhouse.events_kept_days = kept_days;
+    let report = books.verify().await;
+    let proof = report.proofs.iter().find(|proof| proof.tenant.as_str() == "acme").unwrap();
+    let last = report.to_string().lines().last().unwrap().to_owned();
+    (report.outcome(), format!("{proof}\n{last}"))
 }
 
 #[tokio::test]
@@ -55,10 +81,42 @@ async fn a_changed_raw_event_that_costs_nothing_is_found() {
 }
 
 #[tokio::test]
-async fn lost_raw_events_are_said() {
-    let lost = "ALTER TABLE events_raw DELETE WHERE offset = 0 SETTINGS mutations_sync = 2";
-    let said = "proved from the ledger's sums alone: 1 raw events below the cut are missing";
-    check("proofs_lost", Change::Projection(lost), true, said).await;
+async fn raw_events_that_were_there_and_are_not_any_more_are_a_difference() {
+    let (outcome, words) = lost("proofs_lost", LOSE_ONE, None, PROJECTED).await;
+    assert_eq!(outcome, Outcome::Differs, "{words}");
+    assert!(words.contains("DIFFERS") && words.contains("1 raw events below the cut are missing"), "{words}");
+    assert!(words.ends_with("; 1 differences beside the documents"), "{words}");
+}
+
+#[tokio::test]
+async fn a_dropped_projection_has_not_expired() {
+    let (outcome, words) = lost("proofs_dropped", "TRUNCATE TABLE events_raw", Some(11), PROJECTED).await;
+    assert_eq!(outcome, Outcome::Differs, "{words}");
+    assert!(words.contains("0 documents proved from raw events, 0 from the ledger's sums alone"), "{words}");
+}
+
+#[tokio::test]
+async fn raw_events_that_have_expired_are_said_and_counted() {
+    // Journal time is 1 November, 02:00; the first batch is of 20 October, 10:00.
+    let (outcome, words) = lost("proofs_expired", LOSE_ONE, Some(11), PROJECTED).await;
+    assert_eq!(outcome, Outcome::Proved, "{words}");
+    let said = "proved from the ledger's sums alone: 1 raw events below the cut have expired";
+    assert!(words.contains(said), "{words}");
+    let last =
+        "2 documents proved from raw events, 1 from the ledger's sums alone, 0 could not be proved, 0 differ";
+    assert!(words.ends_with(last), "{words}");
+    let (outcome, words) = lost("proofs_kept", LOSE_ONE, Some(12), PROJECTED).await;
+    assert_eq!(outcome, Outcome::Differs, "{words}");
+}
+
+#[tokio::test]
+async fn raw_events_that_are_not_there_yet_prove_nothing() {
+    let behind = "UPDATE journal_partition SET projected_to = 0";
+    let (outcome, words) = lost("proofs_behind", LOSE_ONE, None, behind).await;
+    assert_eq!(outcome, Outcome::Unproved, "{words}");
+    let said = "could not be proved from raw events: 1 raw events below the cut are missing; \
+                ClickHouse was filled up to 1/0/0";
+    assert!(words.contains(said), "{words}");
 }
 
 #[tokio::test]
@@ -107,14 +165,22 @@ async fn a_removed_last_document_is_found() {
 }
 
 #[tokio::test]
-async fn without_a_projection_documents_rest_on_the_ledger() {
+async fn without_an_answer_nothing_is_proved_unless_the_ledger_is_asked_alone() {
     let mut books = Books::open("proofs_away").await;
     books.october().await;
     books.run().await.unwrap();
     books.clickhouse.url = "http://127.0.0.1:9".to_owned();
     let report = books.verify().await;
-    assert!(report.ok(), "{report}");
-    assert!(report.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::RestsOnLedger(_))), "{report}");
+    assert_eq!(report.outcome(), Outcome::Unproved, "{report}");
+    assert!(report.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::Unproved(_))), "{report}");
+    assert!(report.to_string().contains("could not be proved from raw events: "), "{report}");
+
+    let alone = billing::verify_ledger_only(&books.pool, Which::All).await.unwrap();
+    assert_eq!(alone.outcome(), Outcome::Proved, "{alone}");
+    assert!(alone.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::RestsOnLedger(_))), "{alone}");
+    books.tamper("UPDATE invoice SET total = 1 WHERE number = 'MILL-000003'").await;
+    let changed = billing::verify_ledger_only(&books.pool, Which::All).await.unwrap();
+    assert_eq!(changed.outcome(), Outcome::Differs, "{changed}");
 }
 
 #[tokio::test]

@@ -9,26 +9,40 @@ use weir_billing::{
 };
 
 use super::ledger::Ledger;
-use super::raw::Raw;
+use super::raw::{Missing, Raw};
 use super::report::{Proof, Verdict};
 use super::{Facts, PeriodDocuments};
 
 const CHECKS: [&str; 5] = ["hashes", "raw events", "ledger", "prices", "lines"];
 const CHECKS_OF_LEDGER: [&str; 4] = ["hashes", "ledger", "prices", "lines"];
 
+/// What usage is counted again from: the ledger's batches, and raw events unless they were
+/// left out on purpose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sides<'a> {
+    pub(super) ledger: &'a Ledger<'a>,
+    pub(super) raw: Option<&'a Raw<'a>>,
+}
+
+/// How far raw events prove a document.
+enum Reach {
+    /// They say all that the ledger says.
+    Whole,
+    /// Why they need not be there.
+    Without(String),
+    /// Why they could not be looked at.
+    Unknown(String),
+}
+
 /// Proves the documents of a period.
-pub(super) fn prove(
-    documents: &PeriodDocuments,
-    facts: &Facts,
-    ledger: &Ledger<'_>,
-    raw: &Raw<'_>,
-) -> Vec<Proof> {
+pub(super) fn prove(documents: &PeriodDocuments, facts: &Facts, sides: Sides<'_>) -> Vec<Proof> {
+    let ledger = sides.ledger;
     let mut earlier = Vec::new();
     let mut proofs = Vec::new();
     let none = Vec::new();
     for row in &documents.rows {
         let mut differences = own_hashes(row);
-        let (usage, rests) = usage(documents, row, ledger, raw, &mut differences);
+        let (usage, reach) = usage(documents, row, sides, &mut differences);
         let in_period = |hour| documents.period.contains(hour);
         let rows =
             ledger.rows.iter().filter(|(tenant, hour, _)| *tenant == documents.tenant && in_period(*hour));
@@ -42,16 +56,12 @@ pub(super) fn prove(
                 earlier.push(derived);
             }
         }
-        let verdict = match rests {
-            _ if !differences.is_empty() => Verdict::Differs,
-            Some(why) => Verdict::RestsOnLedger(why),
-            None => Verdict::Proved,
+        let (verdict, checks) = match reach {
+            Reach::Whole => (Verdict::Proved, CHECKS.to_vec()),
+            Reach::Without(why) => (Verdict::RestsOnLedger(why), CHECKS_OF_LEDGER.to_vec()),
+            Reach::Unknown(why) => (Verdict::Unproved(why), CHECKS_OF_LEDGER.to_vec()),
         };
-        let checks = if matches!(verdict, Verdict::RestsOnLedger(_)) {
-            CHECKS_OF_LEDGER.to_vec()
-        } else {
-            CHECKS.to_vec()
-        };
+        let verdict = if differences.is_empty() { verdict } else { Verdict::Differs };
         let number = row.number.clone().unwrap_or_default();
         let counter = InvoiceNumber::parse(&number).map_or(0, |number| number.counter());
         proofs.push(Proof {
@@ -82,30 +92,45 @@ fn own_hashes(row: &DocumentRow) -> Vec<String> {
     }
 }
 
-/// The usage to derive from, and why it is the ledger's alone, if it is.
+/// The usage to derive from, and how far raw events prove it.
 fn usage(
     documents: &PeriodDocuments,
     row: &DocumentRow,
-    ledger: &Ledger<'_>,
-    raw: &Raw<'_>,
+    sides: Sides<'_>,
     differences: &mut Vec<String>,
-) -> (Vec<UsageOfPeriod>, Option<String>) {
-    let of_ledger = ledger.totals.at(&documents.tenant, documents.period, row.cut);
+) -> (Vec<UsageOfPeriod>, Reach) {
+    let of_ledger = sides.ledger.totals.at(&documents.tenant, documents.period, row.cut);
+    let Some(raw) = sides.raw else {
+        return (of_ledger, Reach::Without("raw events were not asked for".to_owned()));
+    };
+    if let Some(why) = &raw.unreadable {
+        return (of_ledger, Reach::Unknown(why.clone()));
+    }
     let of_raw = raw.totals.at(&documents.tenant, documents.period, row.cut);
-    let unreadable = raw.unreadable.clone();
-    if of_raw == of_ledger && unreadable.is_none() {
-        return (of_raw, None);
+    if of_raw == of_ledger {
+        return (of_raw, Reach::Whole);
     }
-    let missing = raw.missing_below(row.cut);
-    let incomplete = unreadable
-        .or_else(|| (missing > 0).then(|| format!("{missing} raw events below the cut are missing")));
-    if let Some(why) = incomplete {
-        return (of_ledger, Some(why));
+    match raw.missing_below(row.cut) {
+        Some((count, Missing::Expired)) => {
+            (of_ledger, Reach::Without(format!("{count} raw events below the cut have expired")))
+        }
+        Some((count, Missing::Unprojected)) => {
+            let up_to = sides.ledger.projected_to;
+            let why =
+                format!("{count} raw events below the cut are missing; ClickHouse was filled up to {up_to}");
+            (of_ledger, Reach::Unknown(why))
+        }
+        Some((count, Missing::Lost)) => {
+            differences.push(format!("{count} raw events below the cut are missing and have not expired"));
+            (of_ledger, Reach::Whole)
+        }
+        None => {
+            for (meter, raw, ledger) in side_by_side(&of_raw, &of_ledger) {
+                differences.push(format!("{meter}: the raw events say {raw}, the ledger says {ledger}"));
+            }
+            (of_raw, Reach::Whole)
+        }
     }
-    for (meter, raw, ledger) in side_by_side(&of_raw, &of_ledger) {
-        differences.push(format!("{meter}: the raw events say {raw}, the ledger says {ledger}"));
-    }
-    (of_raw, None)
 }
 
 fn side_by_side(raw: &[UsageOfPeriod], ledger: &[UsageOfPeriod]) -> Vec<(String, String, String)> {

@@ -19,6 +19,10 @@ pub(super) struct Ledger<'a> {
     pub(super) totals: Totals<'a>,
     /// Usage rows that differ from the blobs: whose, which hour, in words.
     pub(super) rows: Vec<(TenantId, Timestamp, String)>,
+    /// ClickHouse was filled with everything below.
+    pub(super) projected_to: Position,
+    /// How far the journal's time has come.
+    pub(super) broker_time_max: Timestamp,
     /// What is wrong with the chain itself.
     pub(super) problems: Vec<String>,
 }
@@ -31,6 +35,7 @@ pub(super) struct Link {
     pub(super) to: i64,
     pub(super) accepted_count: u64,
     pub(super) content_sum: ContentSum,
+    pub(super) broker_time_max: Timestamp,
 }
 
 type Folded = BTreeMap<(Generation, UsageKey), Aggregate>;
@@ -41,12 +46,20 @@ pub(super) async fn read<'a>(
     partition: Partition,
     cuts: &'a Cuts,
 ) -> Result<Ledger<'a>, StoreError> {
-    let mut ledger =
-        Ledger { batches: Vec::new(), totals: Totals::new(cuts), rows: Vec::new(), problems: Vec::new() };
+    let mut ledger = Ledger {
+        batches: Vec::new(),
+        totals: Totals::new(cuts),
+        rows: Vec::new(),
+        projected_to: Position { generation: Generation::MIN, partition, offset: i64::MIN },
+        broker_time_max: Timestamp::EPOCH,
+        problems: Vec::new(),
+    };
     let Some(reach) = evidence.reach(partition).await? else {
         ledger.problems.push(format!("partition {partition} is not in the ledger"));
         return Ok(ledger);
     };
+    ledger.projected_to = Position { generation: reach.generation, partition, offset: reach.projected_to };
+    ledger.broker_time_max = reach.broker_time_max;
     let highest = cuts.highest(partition);
     let folded_to = Position { generation: reach.generation, partition, offset: reach.folded_to };
     let mut folded = Folded::new();
@@ -97,6 +110,7 @@ impl Ledger<'_> {
             to: batch.to_offset,
             accepted_count: batch.accepted_count,
             content_sum: batch.content_sum,
+            broker_time_max: batch.broker_time_max,
         });
     }
 }

@@ -3,8 +3,9 @@
 //! Counted again from two sides: from the raw events below the cut, metered afresh by the
 //! catalogue, and from the blobs of the chain of batches. Both must agree, and the usage
 //! rows with the blobs; then the published plan rates the usage, and the document and its
-//! lines must be the stored ones. Where raw events are missing (expired, or lost with the
-//! projection), it says that the document rests on the ledger's sums. It changes nothing.
+//! lines must be the stored ones. Where raw events have expired, it says that the document
+//! rests on the ledger's sums; where they were lost, it differs; where they cannot be asked
+//! for, or are not there yet, nothing is proved. It changes nothing.
 //!
 //! Content sums cover whole partitions, so all events of a partition are read, once.
 
@@ -27,7 +28,7 @@ use weir_core::{HourAlignment, Partition, Span, TenantId};
 use self::count::Cuts;
 use super::BillingError;
 
-pub use report::{Proof, Verdict, VerifyReport};
+pub use report::{Outcome, Proof, Verdict, VerifyReport};
 
 /// Which documents are to be proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +60,26 @@ struct Facts {
 ///
 /// # Errors
 /// The ledger's, and [`BillingError::NoSuchNumber`]. A projection that does not answer is
-/// no error: the documents then rest on the ledger's sums, and the report says why.
+/// no error: the documents then stay unproved, and the report says why.
 pub async fn verify(
     pool: &Pool,
     clickhouse: &ClickHouseConfig,
+    which: Which,
+) -> Result<VerifyReport, BillingError> {
+    prove(pool, Some(clickhouse), which).await
+}
+
+/// Proves documents from the ledger's sums alone, for whoever knows that there are no raw events.
+///
+/// # Errors
+/// The ledger's, and [`BillingError::NoSuchNumber`].
+pub async fn verify_ledger_only(pool: &Pool, which: Which) -> Result<VerifyReport, BillingError> {
+    prove(pool, None, which).await
+}
+
+async fn prove(
+    pool: &Pool,
+    clickhouse: Option<&ClickHouseConfig>,
     which: Which,
 ) -> Result<VerifyReport, BillingError> {
     let catalogue = catalog::load(pool).await?;
@@ -99,9 +116,10 @@ pub async fn verify(
     for (partition, ledger) in &mut ledgers {
         let raw = raw::read(clickhouse, *partition, ledger, &cuts, &meters).await;
         report.general.append(&mut ledger.problems);
-        report.general.extend(raw.problems.iter().cloned());
+        report.general.extend(raw.problems.iter().cloned().chain(raw.lost(*partition)));
         for period in periods.iter().filter(|one| one.rows.iter().any(|r| r.cut.partition == *partition)) {
-            report.proofs.extend(derive::prove(period, &facts, ledger, &raw));
+            let sides = derive::Sides { ledger, raw: clickhouse.map(|_| &raw) };
+            report.proofs.extend(derive::prove(period, &facts, sides));
         }
     }
     report.proofs.sort_by_key(|proof| proof.order.clone());

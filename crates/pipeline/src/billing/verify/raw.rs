@@ -1,11 +1,15 @@
 //! What the raw events say: each is metered again by the catalogue, and their content sums
 //! are compared with the chain's.
+//!
+//! An event that the chain accepted and ClickHouse does not have is missing for one of three
+//! reasons, which are told apart by the ledger and the configuration, never by a guess.
 
 use std::collections::{BTreeSet, HashMap};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::projection::{EventRow, Projection};
+use weir_core::time::DAY_MS;
 use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Position};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
@@ -32,12 +36,36 @@ pub(super) struct Meters {
 pub(super) struct Raw<'a> {
     /// Metered again.
     pub(super) totals: Totals<'a>,
-    /// Batches of which raw events are missing: end position, how many.
-    missing: Vec<(Position, u64)>,
+    /// Batches of which raw events are missing: first position, how many, why.
+    missing: Vec<(Position, u64, Missing)>,
     /// Why they could not be read at all.
     pub(super) unreadable: Option<String>,
     /// What differs from the chain.
     pub(super) problems: Vec<String>,
+}
+
+/// Why raw events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missing {
+    /// They are older than raw events are kept.
+    Expired,
+    /// ClickHouse has not been filled that far yet.
+    Unprojected,
+    /// ClickHouse had been filled with them, and they have not expired.
+    Lost,
+}
+
+impl Missing {
+    fn of(link: &Link, at: Position, ledger: &Ledger<'_>, kept_ms: Option<i64>) -> Self {
+        let end = Position { offset: link.to, ..at };
+        if kept_ms.is_some_and(|kept| link.broker_time_max.plus_millis(kept) < ledger.broker_time_max) {
+            Self::Expired
+        } else if end > ledger.projected_to {
+            Self::Unprojected
+        } else {
+            Self::Lost
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,9 +75,21 @@ struct Found {
 }
 
 impl Raw<'_> {
-    /// How many accepted events below a cut are missing.
-    pub(super) fn missing_below(&self, cut: Position) -> u64 {
-        self.missing.iter().filter(|(at, _)| *at < cut).map(|(_, count)| count).sum()
+    /// How many accepted events below a cut are missing, and the worst reason.
+    pub(super) fn missing_below(&self, cut: Position) -> Option<(u64, Missing)> {
+        let below = || self.missing.iter().filter(|(at, _, _)| *at < cut);
+        let worst = below().map(|(_, _, why)| *why).max()?;
+        Some((below().map(|(_, count, _)| count).sum(), worst))
+    }
+
+    /// Events that had been in ClickHouse and are not any more, though they have not expired.
+    pub(super) fn lost(&self, partition: Partition) -> Option<String> {
+        let lost = || self.missing.iter().filter(|(_, _, why)| *why == Missing::Lost);
+        let (first, _, _) = lost().next()?;
+        let (events, batches) = (lost().map(|(_, count, _)| count).sum::<u64>(), lost().count());
+        Some(format!(
+            "partition {partition}: {events} raw events of {batches} batches, from {first} on, are missing in ClickHouse, which had been filled with them: they were lost or dropped, not expired"
+        ))
     }
 
     fn problem(&mut self, text: String) {
@@ -61,9 +101,9 @@ impl Raw<'_> {
     }
 }
 
-/// Reads the raw events that the chain of a partition stands for.
+/// Reads the raw events that the chain of a partition stands for; with no ClickHouse, none.
 pub(super) async fn read<'a>(
-    clickhouse: &ClickHouseConfig,
+    clickhouse: Option<&ClickHouseConfig>,
     partition: Partition,
     ledger: &Ledger<'_>,
     cuts: &'a Cuts,
@@ -71,13 +111,15 @@ pub(super) async fn read<'a>(
 ) -> Raw<'a> {
     let mut raw =
         Raw { totals: Totals::new(cuts), missing: Vec::new(), unreadable: None, problems: Vec::new() };
+    let Some(clickhouse) = clickhouse else { return raw };
+    let kept_ms = clickhouse.events_kept_days.map(|days| i64::from(days) * DAY_MS);
     let generations: BTreeSet<Generation> = ledger.batches.iter().map(|link| link.generation).collect();
     for generation in generations {
         let links: Vec<Link> =
             ledger.batches.iter().filter(|link| link.generation == generation).copied().collect();
         let counting = Counting { partition, generation, links: &links, meters };
         match counting.count(clickhouse, &mut raw).await {
-            Ok(found) => counting.compare(&found, &mut raw),
+            Ok(found) => counting.compare(&found, (ledger, kept_ms), &mut raw),
             Err(error) => {
                 raw.unreadable = Some(error.to_string());
                 return raw;
@@ -140,13 +182,14 @@ impl Counting<'_> {
         }
     }
 
-    fn compare(&self, found: &[Found], raw: &mut Raw<'_>) {
+    fn compare(&self, found: &[Found], (ledger, kept_ms): (&Ledger<'_>, Option<i64>), raw: &mut Raw<'_>) {
         for (link, found) in self.links.iter().zip(found) {
             let (generation, partition) = (self.generation, self.partition);
             let batch = format!("batch {generation}/{partition}/[{}, {})", link.from, link.to);
             if found.count < link.accepted_count {
                 let at = Position { generation, partition, offset: link.from };
-                raw.missing.push((at, link.accepted_count - found.count));
+                let why = Missing::of(link, at, ledger, kept_ms);
+                raw.missing.push((at, link.accepted_count - found.count, why));
             } else if found.count > link.accepted_count {
                 let (more, accepted) = (found.count, link.accepted_count);
                 raw.problem(format!("{batch}: {more} raw events, the ledger accepted {accepted}"));

@@ -39,16 +39,44 @@ pub struct Proof {
 pub enum Verdict {
     /// Derived again from raw events and from the ledger, byte for byte.
     Proved,
-    /// Derived again byte for byte from the ledger's sums; why not from raw events.
+    /// Derived again byte for byte from the ledger's sums; why raw events need not be there.
     RestsOnLedger(String),
+    /// The ledger agrees, but raw events could not be looked at; why.
+    Unproved(String),
     /// Something differs.
     Differs,
 }
 
+/// How all of it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every document is proved; from the ledger's sums alone where raw events have expired.
+    Proved,
+    /// Something differs.
+    Differs,
+    /// Nothing differs, but raw events could not be looked at.
+    Unproved,
+}
+
 impl VerifyReport {
-    /// Whether nothing differs.
+    /// Whether everything is proved.
     pub fn ok(&self) -> bool {
-        self.general.is_empty() && self.proofs.iter().all(|proof| proof.verdict != Verdict::Differs)
+        self.outcome() == Outcome::Proved
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        if !self.general.is_empty() || self.proofs.iter().any(|proof| proof.verdict == Verdict::Differs) {
+            Outcome::Differs
+        } else if self.count(|verdict| matches!(verdict, Verdict::Unproved(_))) > 0 {
+            Outcome::Unproved
+        } else {
+            Outcome::Proved
+        }
+    }
+
+    fn count(&self, of: impl Fn(&Verdict) -> bool) -> usize {
+        self.proofs.iter().filter(|proof| of(&proof.verdict)).count()
     }
 }
 
@@ -59,6 +87,7 @@ impl fmt::Display for Proof {
         match &self.verdict {
             Verdict::Proved => write!(f, "proved")?,
             Verdict::RestsOnLedger(why) => write!(f, "proved from the ledger's sums alone: {why}")?,
+            Verdict::Unproved(why) => write!(f, "could not be proved from raw events: {why}")?,
             Verdict::Differs => write!(f, "DIFFERS")?,
         }
         write!(f, "  ({})", self.checks.join(", "))?;
@@ -77,13 +106,13 @@ impl fmt::Display for VerifyReport {
         for difference in &self.general {
             writeln!(f, "DIFFERS  {difference}")?;
         }
-        let failed = self.proofs.iter().filter(|proof| proof.verdict == Verdict::Differs).count();
-        let rests =
-            self.proofs.iter().filter(|proof| matches!(proof.verdict, Verdict::RestsOnLedger(_))).count();
-        let proved = self.proofs.len() - failed - rests;
+        let proved = self.count(|verdict| *verdict == Verdict::Proved);
+        let rests = self.count(|verdict| matches!(verdict, Verdict::RestsOnLedger(_)));
+        let unproved = self.count(|verdict| matches!(verdict, Verdict::Unproved(_)));
+        let differ = self.count(|verdict| *verdict == Verdict::Differs);
         write!(
             f,
-            "{proved} documents proved from raw events, {rests} from the ledger's sums alone, {failed} differ"
+            "{proved} documents proved from raw events, {rests} from the ledger's sums alone, {unproved} could not be proved, {differ} differ"
         )?;
         let general = self.general.len();
         if general == 0 { Ok(()) } else { write!(f, "; {general} differences beside the documents") }
