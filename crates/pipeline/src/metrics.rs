@@ -130,9 +130,42 @@ impl PipelineMetrics {
         self.batches.inc();
     }
 
-    /// A partition is owned here, or no longer.
+    /// A partition is owned here, or no longer. What is no longer counted here has no lag and
+    /// no ids here, so that sums over processes are right; that it is not owned stays said,
+    /// for the alert on partitions that nobody owns.
     pub(crate) fn owned(&self, partition: i32, owned: bool) {
-        let gauge: IntGauge = self.partition_owned.with_label_values(&[&partition.to_string()]);
-        gauge.set(i64::from(owned));
+        let label = partition.to_string();
+        self.partition_owned.with_label_values(&[&label]).set(i64::from(owned));
+        if !owned {
+            // A label that was never set is no error here.
+            drop(self.lag_records.remove_label_values(&[&label]));
+            drop(self.remembered_ids.remove_label_values(&[&label]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_is_given_up_adds_nothing_to_sums() {
+        let registry = Registry::new();
+        let metrics = PipelineMetrics::register(&registry).expect("metrics");
+        metrics.owned(7, false);
+        metrics.owned(7, true);
+        metrics.lag_records.with_label_values(&["7"]).set(5);
+        metrics.remembered_ids.with_label_values(&["7"]).set(9);
+        let told = || {
+            let families = registry.gather();
+            let wanted = ["weir_consumer_lag_records", "weir_partition_owned", "weir_remembered_ids"];
+            let told = families.iter().filter(|family| wanted.contains(&family.name()));
+            let values =
+                told.flat_map(|family| family.get_metric()).map(|metric| metric.get_gauge().get_value());
+            values.map(|value| format!("{value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(), ["5", "1", "9"]);
+        metrics.owned(7, false);
+        assert_eq!(told(), ["0"]);
     }
 }
