@@ -18,7 +18,7 @@ use super::BillingError;
 pub enum Format {
     /// A header and a row each, lines ending in CRLF.
     Csv,
-    /// An array of objects whose values are texts, `null` for nothing.
+    /// An array of objects: whole numbers are numbers, decimals and words texts, `null` for nothing.
     Json,
 }
 
@@ -37,6 +37,7 @@ pub enum ExportError {
 enum Cell {
     Words(String),
     Exact(String),
+    Whole(i64),
     Nothing,
 }
 
@@ -139,7 +140,7 @@ fn line_cells(invoice: &Invoice, line: &InvoiceLine) -> Result<[Cell; 17], Expor
     let number = invoice.number.as_ref().map(ToString::to_string);
     Ok([
         number.map_or(Cell::Nothing, Cell::Words),
-        Cell::Exact(line.line.to_string()),
+        Cell::Whole(line.line.into()),
         line.meter.as_ref().map_or(Cell::Nothing, |meter| Cell::Words(meter.to_string())),
         Cell::Words(kind),
         Cell::Words(line.description.clone()),
@@ -147,11 +148,11 @@ fn line_cells(invoice: &Invoice, line: &InvoiceLine) -> Result<[Cell; 17], Expor
         Cell::Exact(line.period.end.to_string()),
         Cell::Exact(line.quantity.to_string()),
         Cell::Words(line.unit.clone()),
-        Cell::Exact(line.event_count.to_string()),
+        Cell::Whole(line.event_count.into()),
         Cell::Exact(line.amount.amount.to_string()),
         Cell::Words(line.amount.currency.code().to_owned()),
         Cell::Words(line.plan.to_string()),
-        Cell::Exact(line.plan_version.to_string()),
+        Cell::Whole(line.plan_version.into()),
         Cell::Words(line.price_hash.clone()),
         Cell::Exact(unrounded),
         Cell::Words(line.hash.clone()),
@@ -206,6 +207,7 @@ impl Cell {
         let text = match self {
             Self::Nothing => return String::new(),
             Self::Exact(text) => text.clone(),
+            Self::Whole(number) => number.to_string(),
             Self::Words(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
             Self::Words(text) => text.clone(),
         };
@@ -219,6 +221,7 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Self::Nothing => Value::Null,
+            Self::Whole(number) => Value::from(*number),
             Self::Words(text) | Self::Exact(text) => Value::from(text.as_str()),
         }
     }

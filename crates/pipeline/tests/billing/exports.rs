@@ -45,4 +45,10 @@ async fn documents_and_lines_are_exported_exactly() {
     assert_eq!(invoice["total"], "43.31");
     assert_eq!(invoice["issue_date"], "2026-11-02");
     assert!(invoice["original_invoice_number"].is_null());
+
+    let mut json = Vec::new();
+    export::lines(&rows, Format::Json, &mut json).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&json[1]["line_no"], &json[1]["event_count"]), (&2.into(), &3.into()));
+    assert_eq!((&json[1]["quantity"], &json[1]["amount_excl_tax"]), (&"3".into(), &"0.03".into()));
 }
