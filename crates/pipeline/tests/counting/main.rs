@@ -30,6 +30,7 @@
 mod scenarios;
 
 mod answers;
+mod checked;
 mod formats;
 mod owners;
 mod refusals;
