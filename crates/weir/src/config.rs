@@ -1,6 +1,11 @@
 //! The process's configuration: defaults, then a TOML file, then `WEIR_SECTION__KEY`,
 //! then flags. `WEIR_SECTION__KEY_FILE` names a file that holds the value, for secrets.
+//! Whatever is set and means nothing is refused: a key, a section, a `WEIR_` variable.
 
+mod environment;
+mod explained;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +16,6 @@ use serde::{Deserialize, Serialize};
 use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_pipeline::billing::BillingSettings;
 use weir_pipeline::settings::CountingSettings;
-
-/// Sections of the file and of the environment.
-const SECTIONS: [&str; 10] =
-    ["env", "kafka", "postgres", "clickhouse", "api", "admin", "counting", "billing", "ledger", "log"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -140,45 +141,61 @@ impl Default for LogConfig {
 /// Reads the configuration. `file` is what `--config` named; without it `weir.toml` in the
 /// working folder is read when it is there.
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Config> {
-    let mut figment = Figment::from(Serialized::defaults(Config::default()));
-    match file {
+    let variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let in_folder = Path::new("weir.toml");
+    let path = match file {
         Some(path) if !path.is_file() => bail!("the configuration file {} does not exist", path.display()),
-        Some(path) => figment = figment.merge(Toml::file_exact(path)),
-        None if Path::new("weir.toml").is_file() => figment = figment.merge(Toml::file_exact("weir.toml")),
-        None => {}
+        Some(path) => Some(path),
+        None => Some(in_folder).filter(|path| path.is_file()),
+    };
+    let text = path.map(std::fs::read_to_string).transpose().context("read the configuration file")?;
+    read(path.zip(text.as_deref()), &variables)
+}
+
+fn read(file: Option<(&Path, &str)>, variables: &[(String, String)]) -> anyhow::Result<Config> {
+    let defaults = serde_json::to_value(Config::default()).context("write down the defaults")?;
+    let settings = environment::settings(&defaults);
+    let named = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let unknown = environment::unknown(named, &settings);
+    if !unknown.is_empty() {
+        bail!("the configuration cannot be used:\n{}", unknown.join("\n"));
     }
-    figment = figment.merge(environment());
-    for (key, value) in secrets_from_files()? {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some((path, _)) = file {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    figment = figment.merge(from_variables(settings.clone()));
+    for (key, value) in secrets_from_files(variables, &settings)? {
         figment = figment.merge(Serialized::default(&key, value));
     }
-    figment.extract().map_err(|error| anyhow::anyhow!("the configuration cannot be used: {error}"))
+    figment.extract().map_err(|error| {
+        let words = explained::explained(error, file, &settings);
+        anyhow::anyhow!("the configuration cannot be used:\n{words}")
+    })
 }
 
-fn is_ours(key: &str) -> bool {
-    let section = key.split("__").next().unwrap_or_default().to_ascii_lowercase();
-    SECTIONS.contains(&section.as_str())
-}
-
-fn environment() -> Env {
-    Env::prefixed("WEIR_")
-        .filter(|key| is_ours(key.as_str()) && !key.as_str().to_ascii_lowercase().ends_with("_file"))
-        .split("__")
+fn from_variables(settings: BTreeSet<String>) -> Env {
+    let holds = move |name: &str| {
+        let name = format!("{}{name}", environment::PREFIX);
+        environment::setting(&name, &settings).is_some_and(|(_, is_file)| !is_file)
+    };
+    Env::prefixed(environment::PREFIX).filter(move |key| holds(key.as_str())).split("__")
 }
 
 /// `WEIR_POSTGRES__URL_FILE=/run/secrets/url` becomes `postgres.url`.
-fn secrets_from_files() -> anyhow::Result<Vec<(String, String)>> {
+fn secrets_from_files(
+    variables: &[(String, String)],
+    settings: &BTreeSet<String>,
+) -> anyhow::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
-    for (name, path) in std::env::vars() {
-        let Some(key) = name.strip_prefix("WEIR_").and_then(|rest| rest.strip_suffix("_FILE")) else {
-            continue;
-        };
-        if !is_ours(key) || !key.contains("__") {
-            continue;
-        }
+    for (name, path) in variables {
+        let Some((setting, true)) = environment::setting(name, settings) else { continue };
         let path = PathBuf::from(path);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("read {} that {name} names", path.display()))?;
-        found.push((key.to_ascii_lowercase().replace("__", "."), text.trim_end().to_owned()));
+        found.push((setting, text.trim_end().to_owned()));
     }
     Ok(found)
 }
@@ -201,4 +218,59 @@ pub(crate) fn redacted(config: &Config) -> anyhow::Result<String> {
         }
     }
     toml::to_string_pretty(&shown).context("show the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a file of this text.
+    fn refused(text: &str) -> String {
+        let folder = std::env::temp_dir().join(format!("weir-config-{}-{}", std::process::id(), text.len()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("weir.toml");
+        std::fs::write(&path, text).unwrap();
+        let error = read(Some((&path, text)), &[]).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        error.replace(&format!("{}/", folder.display()), "")
+    }
+
+    fn check(text: &str, words: &str) {
+        assert_eq!(refused(text), format!("the configuration cannot be used:\n{words}"));
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_said_with_section_key_and_line() {
+        check(
+            "env = \"x\"\n[kafka]\n# bootstrap = \"a\"\nbootstrap = \"a\"\n",
+            "weir.toml line 4: there is no key bootstrap in section [kafka]; \
+             the nearest that is: key bootstrap_servers in section [kafka]",
+        );
+        check(
+            "[postgres]\nconnections_max = \"many\"\n",
+            "weir.toml line 2: key connections_max in section [postgres]: \
+             invalid type: found string \"many\", expected u32",
+        );
+        check(
+            "kafak.group = \"x\"\n",
+            "weir.toml line 1: there is no key kafak; the nearest that is: key alerts_topic in section [kafka]",
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_said_with_its_line() {
+        let words = refused("[kafka\n");
+        assert!(words.contains("weir.toml: ") && words.contains("line 1"), "{words}");
+    }
+
+    #[test]
+    fn a_variable_that_means_nothing_is_refused() {
+        let variables = [("WEIR_KAFKA__GRUOP".to_owned(), "x".to_owned())];
+        let error = read(None, &variables).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the configuration cannot be used:\n\
+             the variable WEIR_KAFKA__GRUOP is none of Weir's; the nearest that is: WEIR_KAFKA__GROUP"
+        );
+    }
 }
