@@ -1,13 +1,16 @@
 //! The command line: what can be asked of `weir`, with examples. Data goes to stdout,
-//! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call.
+//! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call, and for
+//! a proof that could not be carried through.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::help;
 
 /// Counts usage events exactly once and turns them into invoices that can be proved.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, after_help = EXAMPLES)]
+#[command(name = "weir", version, after_help = help::WEIR)]
 pub(crate) struct Cli {
     /// The configuration file (default: weir.toml, when it is there).
     #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
@@ -17,22 +20,14 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
-const EXAMPLES: &str = "Examples:
-  weir migrate                             bring Postgres, ClickHouse and Kafka's topics up to date
-  weir catalog plan catalog.toml           show what applying a catalogue would change
-  weir catalog apply catalog.toml
-  weir key create --name gateway --platform --scope all
-  weir serve                               API, aggregator and delivery in one process
-  weir bill run                            bill every period that has closed
-  weir verify --all                        derive every invoice again and compare
-  weir export lines --format csv > lines.csv";
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the API, the aggregator and the delivery of alerts.
+    #[command(after_help = help::SERVE)]
     Serve(Serve),
     /// Bring Postgres, ClickHouse and Kafka's topics up to date.
+    #[command(after_help = help::MIGRATE)]
     Migrate,
     /// Meters, plans and prices from a file.
     #[command(subcommand)]
@@ -52,16 +47,20 @@ pub(crate) enum Command {
     /// Invoices.
     #[command(subcommand)]
     Invoice(Invoice),
-    /// Derive invoices again from raw events and the ledger; exit 1 at any difference.
+    /// Derive invoices again from raw events and the ledger, and compare byte for byte.
+    #[command(after_help = help::VERIFY)]
     Verify(Verify),
     /// Write invoices or lines for finance.
+    #[command(after_help = help::EXPORT)]
     Export(Export),
     /// The configuration in use.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the OpenAPI document of the API.
+    #[command(after_help = help::OPENAPI)]
     Openapi,
     /// Print completions for a shell.
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -91,11 +90,13 @@ pub(crate) enum Role {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Catalog {
     /// Show what applying the file would change; changes nothing.
+    #[command(after_help = help::CATALOG_PLAN)]
     Plan {
         /// The catalogue file.
         file: PathBuf,
     },
     /// Publish what is new in the file.
+    #[command(after_help = help::CATALOG_APPLY)]
     Apply {
         /// The catalogue file.
         file: PathBuf,
@@ -106,6 +107,7 @@ pub(crate) enum Catalog {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tenant {
     /// Create a tenant with a subscription.
+    #[command(after_help = help::TENANT_CREATE)]
     Create(TenantCreate),
 }
 
@@ -145,17 +147,19 @@ pub(crate) struct TenantCreate {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// Make a key. It is printed once, alone, and cannot be shown again.
+    #[command(after_help = help::KEY_CREATE)]
     Create(KeyCreate),
 }
 
 /// `weir key create`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["tenant", "platform"])))]
 pub(crate) struct KeyCreate {
     /// For people.
     #[arg(long)]
     pub name: String,
     /// Whose key it is.
-    #[arg(long, required_unless_present = "platform", conflicts_with = "platform")]
+    #[arg(long)]
     pub tenant: Option<String>,
     /// The platform's key: may speak for every tenant.
     #[arg(long)]
@@ -172,8 +176,10 @@ pub(crate) struct KeyCreate {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Where counting stands in each partition.
+    #[command(after_help = help::LEDGER_STATUS)]
     Status(Output),
     /// Prove that nothing was lost or doubled; exit 1 if something was.
+    #[command(after_help = help::LEDGER_CHECK)]
     Check(Output),
 }
 
@@ -181,6 +187,7 @@ pub(crate) enum Ledger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bill {
     /// Bill every period that the journal has closed, and correct what came late.
+    #[command(after_help = help::BILL_RUN)]
     Run {
         /// Only this tenant.
         #[arg(long)]
@@ -192,6 +199,7 @@ pub(crate) enum Bill {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Invoice {
     /// Show one invoice in full.
+    #[command(after_help = help::INVOICE_SHOW)]
     Show {
         /// Its number or id.
         number: String,
@@ -203,7 +211,7 @@ pub(crate) enum Invoice {
 
 /// `weir verify`.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[command(group(ArgGroup::new("which").required(true).args(["invoice", "all"])))]
 pub(crate) struct Verify {
     /// This invoice and what it corrects.
     #[arg(long, value_name = "NUMBER")]
@@ -211,6 +219,9 @@ pub(crate) struct Verify {
     /// Every finalized document.
     #[arg(long)]
     pub all: bool,
+    /// Do not ask ClickHouse: prove from the ledger's sums alone, knowingly.
+    #[arg(long)]
+    pub ledger_only: bool,
 }
 
 /// `weir export`.
@@ -219,7 +230,7 @@ pub(crate) struct Export {
     /// What.
     #[arg(value_enum)]
     pub what: Exported,
-    /// How.
+    /// How. In JSON, whole numbers are numbers, decimals are texts, so that none is rounded.
     #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
     pub format: ExportFormat,
     /// Only this tenant.
@@ -249,15 +260,17 @@ pub(crate) enum ExportFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Read the configuration, reach every server, say what is wrong.
+    #[command(after_help = help::CONFIG_CHECK)]
     Check,
     /// Print the configuration in use, secrets blanked.
+    #[command(after_help = help::CONFIG_PRINT)]
     Print,
 }
 
 /// How a table is printed.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Output {
-    /// How.
+    /// How. In JSON, whole numbers are numbers, decimals are texts, so that none is rounded.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub output: OutputFormat,
 }
@@ -271,4 +284,40 @@ pub(crate) enum OutputFormat {
     Json,
     /// RFC 4180.
     Csv,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_says_what_it_changes_an_example_and_its_exit_codes() {
+        fn walk(command: &clap::Command, path: &str, without: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name()).trim().to_owned();
+            for inner in command.get_subcommands() {
+                walk(inner, &path, without);
+            }
+            if command.has_subcommands() {
+                return;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let says = command.get_about().is_some() && help.starts_with("Changes ");
+            if !(says && help.contains(&format!("\n  {path}")) && help.contains("\nExit codes: 0 ")) {
+                without.push(path);
+            }
+        }
+        let mut without = Vec::new();
+        walk(&Cli::command(), "", &mut without);
+        assert!(without.is_empty(), "{without:?}");
+    }
+
+    #[test]
+    fn a_key_without_an_owner_is_told_both_choices() {
+        let call = ["weir", "key", "create", "--name", "n", "--scope", "all"];
+        let error = Cli::try_parse_from(call).unwrap_err().to_string();
+        assert!(error.contains("<--tenant <TENANT>|--platform>"), "{error}");
+        let both = Cli::try_parse_from(call.iter().copied().chain(["--tenant", "a", "--platform"]));
+        assert!(both.is_err());
+    }
 }

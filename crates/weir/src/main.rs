@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod config;
+mod help;
 mod table;
 mod telemetry;
 
@@ -23,8 +24,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(commands::run(cli)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(answer) => answer.into(),
         Err(error) => {
             eprintln!("weir: {error:#}");
             ExitCode::FAILURE

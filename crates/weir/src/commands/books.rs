@@ -5,13 +5,13 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use weir_backends::books::{self, DocumentRow, Selection};
 use weir_billing::invoice::{Invoice as Document, InvoiceLine};
-use weir_core::TenantId;
-use weir_pipeline::billing::{self, Which, export};
+use weir_core::Money;
+use weir_pipeline::billing::{self, Outcome, Which, export};
 
 use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, OutputFormat, Verify};
 use crate::config::Config;
 
-use super::{ledger_pool, now};
+use super::{Answer, known_tenant, ledger_pool, now};
 
 /// `weir bill run`.
 pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool> {
@@ -22,7 +22,7 @@ pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool
         );
     }
     let pool = ledger_pool(config).await?;
-    let only = tenant.as_deref().map(TenantId::new).transpose()?;
+    let only = known_tenant(&pool, tenant.as_deref()).await?;
     let last = books::last_numbers_in_topic(&config.kafka).await?;
     let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
     println!("{report}");
@@ -64,52 +64,85 @@ fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
         println!("  issued at    {issued_at}");
     }
     println!("  events below {} (generation/partition/offset)", document.cut);
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(["", "what", "quantity", "unit", "events", "price", "unrounded", "amount"]);
-    for line in &document.lines {
-        table.add_row(line_cells(line));
-    }
-    for column in [2, 4, 6, 7] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    println!("{table}");
+    println!("{}", lines_table(&document));
     println!("  total        {}", document.total);
     println!("  hash         {}", document.hash);
     Ok(())
 }
 
-fn line_cells(line: &InvoiceLine) -> Vec<String> {
-    vec![
+/// The lines. Those of a correction say what the usage costs now, what was billed for it so
+/// far, and the difference, which is what they bill.
+fn lines_table(document: &Document) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    if document.corrects.is_some() {
+        let amounts = ["rate now", "billed so far", "difference"];
+        table.set_header(
+            ["", "what", "quantity +/-", "unit", "events +/-", "price"].into_iter().chain(amounts),
+        );
+    } else {
+        table.set_header(["", "what", "quantity", "unit", "events", "price", "unrounded", "amount"]);
+    }
+    for line in &document.lines {
+        table.add_row(line_cells(line, document.corrects.is_some()));
+    }
+    for column in [2, 4, 6, 7, 8] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn line_cells(line: &InvoiceLine, is_correction: bool) -> Vec<String> {
+    let mut cells = vec![
         line.line.to_string(),
         line.description.clone(),
         line.quantity.to_string(),
         line.unit.clone(),
         line.event_count.to_string(),
         format!("{} v{}", line.plan, line.plan_version),
-        line.unrounded_amount.to_string(),
-        line.amount.to_string(),
-    ]
+    ];
+    if is_correction {
+        let billed = line.previously_billed.unwrap_or_else(|| Money::zero(line.amount.currency));
+        let now = line.amount.checked_add(billed).map(|now| now.amount.to_string()).unwrap_or_default();
+        cells.extend([now, billed.amount.to_string()]);
+    } else {
+        cells.push(line.unrounded_amount.to_string());
+    }
+    cells.push(line.amount.to_string());
+    cells
 }
 
 /// `weir verify`.
-pub(crate) async fn verify(config: &Config, which: &Verify) -> anyhow::Result<bool> {
+pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<Answer> {
     let pool = ledger_pool(config).await?;
-    let which = match &which.invoice {
+    let which = match &asked.invoice {
         Some(number) => Which::Number(number.clone()),
         None => Which::All,
     };
-    let report = billing::verify(&pool, &config.clickhouse, which).await?;
+    let report = if asked.ledger_only {
+        billing::verify_ledger_only(&pool, which).await?
+    } else {
+        billing::verify(&pool, &config.clickhouse, which).await?
+    };
     println!("{report}");
-    Ok(report.ok())
+    Ok(match report.outcome() {
+        Outcome::Proved => Answer::Yes,
+        Outcome::Differs => Answer::No,
+        Outcome::Unproved => {
+            eprintln!(
+                "weir: not everything could be proved from raw events; --ledger-only does without them"
+            );
+            Answer::Open
+        }
+    })
 }
 
 /// `weir export`.
 pub(crate) async fn export(config: &Config, what: &Export) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
-    let tenant = what.tenant.as_deref().map(TenantId::new).transpose()?;
+    let tenant = known_tenant(&pool, what.tenant.as_deref()).await?;
     let selection = Selection { tenant, ..Selection::default() };
     let format = match what.format {
         ExportFormat::Csv => export::Format::Csv,

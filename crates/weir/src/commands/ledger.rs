@@ -6,7 +6,7 @@ use weir_pipeline::ledger_check::{self, PartitionCheck};
 
 use crate::cli::{Ledger, Output};
 use crate::config::Config;
-use crate::table;
+use crate::table::{self, Cell};
 
 use super::ledger_pool;
 
@@ -31,20 +31,20 @@ async fn status(config: &Config, output: Output) -> anyhow::Result<bool> {
         "broker_time_max",
         "owner",
     ];
-    let rows: Vec<Vec<String>> = ledger_audit::partitions(&pool)
+    let rows: Vec<Vec<Cell>> = ledger_audit::partitions(&pool)
         .await?
         .into_iter()
         .map(|row| {
             vec![
-                row.partition.to_string(),
-                row.generation.to_string(),
-                row.first_offset.to_string(),
-                row.next_offset.to_string(),
-                row.folded_to.to_string(),
-                row.projected_to.to_string(),
-                row.rolled_to.to_string(),
-                row.broker_time_max.to_string(),
-                row.owner_name.unwrap_or_default(),
+                row.partition.into(),
+                row.generation.into(),
+                row.first_offset.into(),
+                row.next_offset.into(),
+                row.folded_to.into(),
+                row.projected_to.into(),
+                row.rolled_to.into(),
+                row.broker_time_max.to_string().into(),
+                row.owner_name.unwrap_or_default().into(),
             ]
         })
         .collect();
@@ -70,7 +70,7 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
         "usage",
         "result",
     ];
-    let mut rows: Vec<Vec<String>> = checks.iter().map(check_row).collect();
+    let mut rows: Vec<Vec<Cell>> = checks.iter().map(check_row).collect();
     if checks.len() > 1 {
         rows.push(sum_row(&checks));
     }
@@ -95,7 +95,7 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
     Ok(proved)
 }
 
-fn check_row(check: &PartitionCheck) -> Vec<String> {
+fn check_row(check: &PartitionCheck) -> Vec<Cell> {
     let counts = &check.counts;
     let numbers = [
         check.batches,
@@ -113,16 +113,16 @@ fn check_row(check: &PartitionCheck) -> Vec<String> {
     } else {
         format!("{} differences", check.differences.len())
     };
-    std::iter::once(check.partition.partition.to_string())
-        .chain(numbers.map(|number| number.to_string()))
-        .chain(std::iter::once(result))
+    std::iter::once(Cell::from(check.partition.partition))
+        .chain(numbers.map(Cell::from))
+        .chain(std::iter::once(Cell::from(result)))
         .collect()
 }
 
-fn sum_row(checks: &[PartitionCheck]) -> Vec<String> {
-    let sum = |of: fn(&PartitionCheck) -> u64| checks.iter().map(of).sum::<u64>().to_string();
+fn sum_row(checks: &[PartitionCheck]) -> Vec<Cell> {
+    let sum = |of: fn(&PartitionCheck) -> u64| Cell::from(checks.iter().map(of).sum::<u64>());
     vec![
-        "all".to_owned(),
+        "all".to_owned().into(),
         sum(|check| check.batches),
         sum(|check| check.counts.read),
         sum(|check| check.counts.accepted),
@@ -132,10 +132,10 @@ fn sum_row(checks: &[PartitionCheck]) -> Vec<String> {
         sum(|check| check.counts.control),
         sum(|check| check.events),
         sum(|check| check.usage_rows),
-        if checks.iter().all(|check| check.differences.is_empty()) {
+        Cell::from(if checks.iter().all(|check| check.differences.is_empty()) {
             "ok".to_owned()
         } else {
             "differs".to_owned()
-        },
+        }),
     ]
 }

@@ -1,5 +1,5 @@
 //! What each subcommand does: reach the servers it needs, call one part, print.
-//! `Ok(false)` means that the answer is "no" (exit code 1).
+//! `Ok(false)` means that the answer is "no" (exit code 1); a proof may also stay open.
 
 mod books;
 mod catalog;
@@ -9,28 +9,58 @@ mod ledger;
 mod plane;
 mod serve;
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use clap::CommandFactory;
 use weir_backends::postgres::{self, Pool};
-use weir_core::Timestamp;
+use weir_backends::tenants;
+use weir_core::{TenantId, Timestamp};
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Config};
 use crate::telemetry;
 
-/// Carries out the command; whether its answer is "yes".
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<bool> {
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Yes, or done.
+    Yes,
+    /// No.
+    No,
+    /// It could not be found out.
+    Open,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes => Self::SUCCESS,
+            Answer::No => Self::FAILURE,
+            Answer::Open => Self::from(2),
+        }
+    }
+}
+
+/// Carries out the command; what its answer is.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
     if let Command::Completions { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
-        return Ok(true);
+        return Ok(Answer::Yes);
     }
     if let Command::Openapi = cli.command {
         println!("{}", weir_api::openapi().to_pretty_json().context("print the OpenAPI document")?);
-        return Ok(true);
+        return Ok(Answer::Yes);
     }
     let config = config::load(cli.config.as_deref())?;
     telemetry::begin(&config.log);
-    match cli.command {
+    let yes = match cli.command {
         Command::Serve(serve) => serve::run(config, &serve.roles).await,
         Command::Migrate => configuration::migrate(&config).await,
         Command::Catalog(command) => catalog::run(&config, &command).await,
@@ -39,11 +69,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Ledger(command) => ledger::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
         Command::Invoice(command) => books::show(&config, &command).await,
-        Command::Verify(which) => books::verify(&config, &which).await,
+        Command::Verify(which) => return books::verify(&config, &which).await,
         Command::Export(what) => books::export(&config, &what).await,
         Command::Config(command) => configuration::run(&config, &command).await,
         Command::Openapi | Command::Completions { .. } => Ok(true),
-    }
+    };
+    yes.map(Answer::from)
 }
 
 /// The one place where the wall clock is read for commands.
@@ -58,4 +89,12 @@ async fn ledger_pool(config: &Config) -> anyhow::Result<Pool> {
     let known = postgres::is_migrated(&pool).await?;
     anyhow::ensure!(known, "the ledger has no tables yet, or older ones; run `weir migrate` first");
     Ok(pool)
+}
+
+/// The tenant that was named, which must exist or have existed.
+async fn known_tenant(pool: &Pool, named: Option<&str>) -> anyhow::Result<Option<TenantId>> {
+    let Some(named) = named else { return Ok(None) };
+    let tenant = TenantId::new(named).with_context(|| format!("{named:?} is no tenant's id"))?;
+    tenants::get(pool, named).await?;
+    Ok(Some(tenant))
 }

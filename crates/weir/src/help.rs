@@ -1,0 +1,139 @@
+//! What the end of each command's help says: what it changes, an example, exit codes. A test
+//! in `cli` holds every command to it.
+
+pub(crate) const WEIR: &str = "Examples:
+  weir migrate                             bring Postgres, ClickHouse and Kafka's topics up to date
+  weir catalog plan catalog.toml           show what applying a catalogue would change
+  weir catalog apply catalog.toml
+  weir key create --name gateway --platform --scope all
+  weir serve                               API, aggregator and delivery in one process
+  weir bill run                            bill every period that has closed
+  weir verify --all                        derive every invoice again and compare
+  weir export lines --format csv > lines.csv
+
+Exit codes: 0 yes or done, 1 no or failed, 2 a wrong call or a proof that could not be carried through.
+`weir <command> --help` says what a command changes. Settings: defaults, then weir.toml, then
+WEIR_<SECTION>__<KEY> (WEIR_<SECTION>__<KEY>_FILE for secrets); `weir config print` shows them.";
+
+pub(crate) const SERVE: &str = "Changes the ledger, ClickHouse and the topics, for as long as it runs.
+
+Example:
+  weir serve --roles api                   the API alone, on api.listen
+
+Exit codes: 0 told to stop, 1 a part of it failed, 2 a wrong call.";
+
+pub(crate) const MIGRATE: &str =
+    "Changes tables and topics: makes what is missing, removes nothing. It may be repeated.
+
+Example:
+  weir migrate
+
+Exit codes: 0 everything is up to date, 1 a server could not be reached or refused, 2 a wrong call.";
+
+pub(crate) const CATALOG_PLAN: &str = "Changes nothing.
+
+Example:
+  weir catalog plan catalog.toml
+
+Exit codes: 0 it could be applied, 1 it is refused or failed, 2 a wrong call.";
+
+pub(crate) const CATALOG_APPLY: &str =
+    "Changes the catalogue: new versions are published and stay as they are from then on.
+
+Example:
+  weir catalog apply catalog.toml
+
+Exit codes: 0 applied or nothing to apply, 1 refused or failed (nothing was changed), 2 a wrong call.";
+
+pub(crate) const TENANT_CREATE: &str =
+    "Changes the ledger: one tenant more, with its subscription and periods.
+Prints the tenant's id.
+
+Example:
+  weir tenant create --name Acme --domain acme.example.com --plan pro --admin-email ops@acme.example.com
+
+Exit codes: 0 created, 1 refused or failed, 2 a wrong call.";
+
+pub(crate) const KEY_CREATE: &str =
+    "Changes the ledger: one API key more, of a tenant (--tenant) or of the platform (--platform).
+
+Example:
+  weir key create --name gateway --platform --scope events:write --source-prefix //gateway
+
+Exit codes: 0 created, 1 refused or failed, 2 a wrong call.";
+
+pub(crate) const LEDGER_STATUS: &str = "Changes nothing.
+
+Example:
+  weir ledger status --output json
+
+Exit codes: 0 shown, 1 failed, 2 a wrong call.";
+
+pub(crate) const LEDGER_CHECK: &str =
+    "Changes nothing. It reads every raw event; counting may go on meanwhile.
+
+Example:
+  weir ledger check
+
+Exit codes: 0 proved, 1 something was lost or doubled, or it failed, 2 a wrong call.";
+
+pub(crate) const BILL_RUN: &str =
+    "Changes the ledger: finalizes documents and gives them numbers, which cannot be taken back.
+Repeated, it makes nothing twice.
+
+Example:
+  weir bill run --tenant acme
+
+Exit codes: 0 everything that has closed is billed, 1 something was refused or failed, 2 a wrong call.";
+
+pub(crate) const INVOICE_SHOW: &str = "Changes nothing.
+
+Example:
+  weir invoice show MILL-000001 --output json
+
+Exit codes: 0 shown, 1 there is none or it failed, 2 a wrong call.";
+
+pub(crate) const VERIFY: &str = "Changes nothing. Raw events that have expired (clickhouse.events_kept_days) cannot be
+metered again: such a document rests on the ledger's sums, which is said and passes. Raw events that should be
+there and are not are a difference.
+
+Example:
+  weir verify --all
+  weir verify --invoice MILL-000001 --ledger-only
+
+Exit codes: 0 all proved, 1 something differs or it failed, 2 a wrong call, or raw events could not be asked for.";
+
+pub(crate) const EXPORT: &str = "Changes nothing. Data goes to stdout.
+
+Example:
+  weir export lines --format csv --tenant acme > lines.csv
+
+Exit codes: 0 written, 1 there is no such tenant or it failed, 2 a wrong call.";
+
+pub(crate) const CONFIG_CHECK: &str = "Changes nothing.
+
+Example:
+  weir config check --config weir.toml
+
+Exit codes: 0 every server answers, 1 one does not or the configuration is wrong, 2 a wrong call.";
+
+pub(crate) const CONFIG_PRINT: &str = "Changes nothing.
+
+Example:
+  weir config print
+
+Exit codes: 0 printed, 1 the configuration is wrong, 2 a wrong call.";
+
+pub(crate) const OPENAPI: &str = "Changes nothing and asks no server.
+
+Example:
+  weir openapi > openapi.json
+
+Exit codes: 0 printed, 2 a wrong call.";
+
+pub(crate) const COMPLETIONS: &str = "Changes nothing and asks no server.
+
+Example:
+  weir completions bash > /etc/bash_completion.d/weir
+
+Exit codes: 0 printed, 2 a wrong call.";
