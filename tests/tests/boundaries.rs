@@ -25,8 +25,10 @@ const OURS: &[(&str, &[&str])] = &[
             "weir-backends",
             "weir-pipeline",
             "weir-api",
+            "weir-load",
         ],
     ),
+    ("weir-load", &[]),
     (
         "weir-simulator",
         &["weir-core", "weir-metering", "weir-billing", "weir-wire", "weir-backends", "weir-pipeline"],
@@ -39,7 +41,7 @@ const OURS: &[(&str, &[&str])] = &[
 
 /// Dependency, and the crates that may name it.
 const DRIVERS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["weir-backends", "weir-demo", "weir-tests"]),
+    ("rdkafka", &["weir-backends", "weir-load", "weir-demo", "weir-tests"]),
     ("clickhouse", &["weir-backends", "weir-demo", "weir-tests"]),
     ("sqlx", &["weir-backends", "weir-demo", "weir-tests"]),
     ("axum", &["weir-api", "clickhouse-embedded", "weir-demo"]),

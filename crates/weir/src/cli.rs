@@ -2,11 +2,15 @@
 //! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call, and for
 //! a proof that could not be carried through.
 
+pub(crate) mod load;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::help;
+
+use load::Load;
 
 /// Counts usage events exactly once and turns them into invoices that can be proved.
 #[derive(Debug, Parser)]
@@ -53,6 +57,8 @@ pub(crate) enum Command {
     /// Write invoices or lines for finance.
     #[command(after_help = help::EXPORT)]
     Export(Export),
+    /// Send usage with known totals, for trying out and for measuring.
+    Load(Load),
     /// The configuration in use.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -6,6 +6,7 @@ mod catalog;
 mod configuration;
 mod health;
 mod ledger;
+mod load;
 mod plane;
 mod serve;
 
@@ -71,6 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Invoice(command) => books::show(&config, &command).await,
         Command::Verify(which) => return books::verify(&config, &which).await,
         Command::Export(what) => books::export(&config, &what).await,
+        Command::Load(load) => load::run(&config, &load).await,
         Command::Config(command) => configuration::run(&config, &command).await,
         Command::Openapi | Command::Completions { .. } => Ok(true),
     };
