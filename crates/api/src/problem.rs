@@ -1,5 +1,6 @@
 //! Every error that leaves over HTTP: `application/problem+json` as RFC 9457 has it. This is
-//! the only file that makes one. `type` is `https://weir.dev/problems/<name>`.
+//! the only file that makes one. `type` is `/problems/<name>`, relative to the API,
+//! which serves a page there.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,8 +9,8 @@ use utoipa::ToSchema;
 use weir_backends::StoreError;
 use weir_backends::tenants::TenantError;
 
-/// What `type` begins with.
-pub const TYPE_PREFIX: &str = "https://weir.dev/problems/";
+/// What `type` begins with: a path of the API itself.
+pub const TYPE_PREFIX: &str = "/problems/";
 /// The media type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -69,8 +70,42 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 25] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::InsufficientScope,
+        Self::OtherTenant,
+        Self::SourceNotAllowed,
+        Self::TenantSuspended,
+        Self::TenantOffboarding,
+        Self::UnknownRoute,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::IdempotencyInFlight,
+        Self::IdempotencyReused,
+        Self::PreconditionFailed,
+        Self::PreconditionRequired,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::InvalidEvent,
+        Self::UnknownTenant,
+        Self::EventsRefused,
+        Self::JournalUnavailable,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The kind of that name, such as `not-found`.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.facts().1 == name)
+    }
+
     /// Status, name and title.
-    fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) fn facts(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::Malformed => (S::BAD_REQUEST, "malformed", "The request cannot be read"),
@@ -139,7 +174,7 @@ pub struct FieldError {
 /// The body of a problem, as RFC 9457 has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ProblemBody {
-    /// `https://weir.dev/problems/<name>`.
+    /// `/problems/<name>`: relative to the API, which says there what it means.
     #[serde(rename = "type")]
     pub problem_type: String,
     /// What kind of problem, for people.

@@ -24,10 +24,11 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(events::ingest))
         .routes(routes!(handlers::quota::answer))
+        .routes(routes!(handlers::problems::describe))
         .merge(managed())
 }
 
-/// Everything but events and quota answers.
+/// Everything but events, quota answers and what needs no key.
 fn managed() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(handlers::tenants::list, handlers::tenants::create))
@@ -52,6 +53,7 @@ pub fn router(state: ApiState) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(events::ingest))
         .routes(routes!(handlers::quota::answer))
+        .routes(routes!(handlers::problems::describe))
         .merge(managed().layer(from_fn_with_state(state.clone(), idempotent)))
         .split_for_parts();
     let docs: Router<ApiState> = SwaggerUi::new("/docs").url("/api/v1/openapi.json", document).into();

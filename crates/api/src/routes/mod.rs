@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod invoices;
 pub mod keys;
 pub mod limits;
+pub mod problems;
 pub mod quota;
 pub mod tenants;
 pub mod usage;

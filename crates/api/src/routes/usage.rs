@@ -66,7 +66,8 @@ pub struct UsageBody {
 #[utoipa::path(
     get, path = "/api/v1/platform/tenants/{id}/usage", tag = "tenants", operation_id = "getTenantUsage",
     params(("id" = String, Path, description = "Tenant id"), UsageParameters),
-    responses((status = 200, body = UsageBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = UsageBody), (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "There is no such meter.", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub async fn read(
     State(state): State<ApiState>,
@@ -78,12 +79,19 @@ pub async fn read(
     caller.require_tenant(&id)?;
     let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
     weir_backends::tenants::get(&state.pool, &id).await?;
+    if let Some(meter) = &parameters.meter
+        && !usage::meter_exists(&state.pool, meter).await?
+    {
+        let meter: String = meter.chars().take(64).collect();
+        let detail = format!("meter: there is no meter {meter:?}; GET /api/v1/meters lists them");
+        return Err(Problem::new(Kind::Invalid, detail));
+    }
     let span = span(&state, &tenant, &parameters).await?;
     let groups = groups(parameters.group_by.as_deref().unwrap_or("meter"))?;
     let query = UsageQuery {
         tenant,
         span,
-        meter: parameters.meter.filter(|meter| !meter.contains('\0')),
+        meter: parameters.meter,
         by_hour: groups.hour,
         by_dimensions: groups.dimensions,
     };

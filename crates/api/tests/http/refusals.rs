@@ -151,6 +151,9 @@ fn routes_and_bodies_of_the_rest() {
             ("GET", "/api/v1/platform/tenants?cursor=%21", String::new(), 400, "malformed", ""),
             ("GET", "/api/v1/platform/tenants/nobody", String::new(), 404, "not-found", ""),
             ("GET", "/api/v1/platform/tenants/rest/usage?from=x", String::new(), 400, "malformed", ""),
+            ("GET", "/api/v1/platform/tenants/rest/usage?meter=nope", String::new(), 422, "invalid", ""),
+            ("GET", "/api/v1/platform/tenants/rest/usage?meter=%00", String::new(), 422, "invalid", ""),
+            ("GET", "/api/v1/platform/tenants/rest/usage?meter=bandwidth", String::new(), 200, "", ""),
             ("GET", "/api/v1/platform/tenants/rest/usage?group_by=moon", String::new(), 400, "malformed", ""),
             ("PUT", "/api/v1/platform/tenants/rest", good.to_string(), 428, "precondition-required", ""),
             ("PUT", "/api/v1/platform/tenants/rest/limits", "{}".into(), 428, "precondition-required", ""),
@@ -183,5 +186,18 @@ fn routes_and_bodies_of_the_rest() {
             assert_eq!(answer.body["errors"][0]["pointer"].as_str().unwrap_or(""), pointer, "{what}");
             assert!(answer.header("x-request-id").starts_with("req_"), "{what}");
         }
+    });
+}
+
+#[test]
+fn every_type_leads_to_a_page_that_needs_no_key() {
+    in_house(|house| async move {
+        for name in ["not-found", "invalid", "unauthorized", "internal"] {
+            let page = house.send_as_is(request("GET", &format!("/problems/{name}"), &[], "")).await;
+            let page = page.expect(200).body;
+            assert!(page.as_str().unwrap().contains(&format!("<h1>{name}</h1>")), "{page}");
+        }
+        let answer = house.send_as_is(request("GET", "/problems/nope", &[], "")).await;
+        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
     });
 }

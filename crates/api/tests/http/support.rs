@@ -111,6 +111,11 @@ impl House {
         }
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        if parts.status.as_u16() >= 400 {
+            let page = body["type"].as_str().expect("a type");
+            let page = self.router.clone().oneshot(self::request("GET", page, &[], "")).await.unwrap();
+            assert_eq!(page.status(), 200, "{body}");
+        }
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 

@@ -112,6 +112,20 @@ pub async fn read(pool: &Pool, query: &UsageQuery) -> Result<Vec<UsageLine>, Sto
     rows.into_iter().map(line).collect()
 }
 
+const METER_EXISTS: &str = "SELECT EXISTS (SELECT FROM meter_version WHERE key = $1)";
+
+/// Whether a meter of that key was ever published, whatever the text.
+pub async fn meter_exists(pool: &Pool, key: &str) -> Result<bool, StoreError> {
+    if key.contains('\0') {
+        return Ok(false);
+    }
+    sqlx::query_scalar(METER_EXISTS)
+        .bind(key)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| StoreError::postgres("look for a meter", &error))
+}
+
 const CURRENT_PERIOD: &str = "SELECT starts_at, ends_at FROM billing_period
     WHERE tenant = $1 AND starts_at <= $2 AND ends_at > $2";
 
