@@ -121,17 +121,7 @@ pub async fn partitions(bootstrap: &str, topic: &str) -> Result<i32> {
 
 /// Sends everything in batches over HTTP, several at once.
 pub async fn over_http(api: &Api, cargo: &[Cargo]) -> Result<OverHttp> {
-    let batches = cargo.chunks(BATCH).map(|batch| async move {
-        let events: Vec<serde_json::Value> = batch
-            .iter()
-            .map(|cargo| match cargo {
-                Cargo::Event(event) => event.to_json(),
-                Cargo::Bytes { value, .. } => String::from_utf8_lossy(value).into(),
-            })
-            .collect();
-        let answer = api.send_events(&events).await?;
-        Ok::<_, anyhow::Error>((batch, answer))
-    });
+    let batches: Vec<_> = cargo.chunks(BATCH).map(|batch| one_batch(api, batch)).collect();
     let mut answers = futures::stream::iter(batches).buffered(REQUESTS);
     let mut result = OverHttp::default();
     while let Some(answer) = answers.next().await {
@@ -139,6 +129,17 @@ pub async fn over_http(api: &Api, cargo: &[Cargo]) -> Result<OverHttp> {
         sort_out(batch, &taken, &mut result);
     }
     Ok(result)
+}
+
+async fn one_batch<'a>(api: &Api, batch: &'a [Cargo]) -> Result<(&'a [Cargo], Taken)> {
+    let events: Vec<serde_json::Value> = batch
+        .iter()
+        .map(|cargo| match cargo {
+            Cargo::Event(event) => event.to_json(),
+            Cargo::Bytes { value, .. } => String::from_utf8_lossy(value).into(),
+        })
+        .collect();
+    Ok((batch, api.send_events(&events).await?))
 }
 
 fn sort_out(batch: &[Cargo], taken: &Taken, result: &mut OverHttp) {

@@ -13,6 +13,7 @@ use crate::config::{CONTROLLER_PORT_VARIABLE, StackConfig, is_free};
 use crate::error::{Error, Result, tail};
 use crate::kind::Kind;
 use crate::process::{self, Lifetime, POLL_INTERVAL};
+use crate::readable::reachable;
 use crate::{clickhouse, kafka, postgres};
 
 /// How long a server may take until it answers; Kafka on a busy machine needs about 10 s.
@@ -68,6 +69,20 @@ impl Component {
     /// The file that its output goes to.
     pub fn logs(&self) -> PathBuf {
         self.log.clone()
+    }
+
+    /// The folder that holds all its data, for copying and losing it while the server is stopped.
+    ///
+    /// # Errors
+    /// For a server of the user's own.
+    pub fn data(&self) -> Result<PathBuf> {
+        let config = self.ours("copied or lost")?;
+        let folder = Self::folder(self.kind, &config.state);
+        match self.kind {
+            Kind::Postgres => Ok(reachable(&folder)?.join("data")),
+            Kind::Kafka => Ok(folder.join("data")),
+            Kind::ClickHouse => Ok(folder),
+        }
     }
 
     /// Its process, while it runs.
