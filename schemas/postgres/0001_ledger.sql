@@ -295,6 +295,15 @@ CREATE TABLE invoice_line (
     PRIMARY KEY (invoice, line)
 );
 
+-- That a document was paid (or, below zero, paid back): a fact beside it, recorded once.
+CREATE TABLE invoice_payment (
+    invoice      text PRIMARY KEY REFERENCES invoice (id),
+    paid_at      timestamptz NOT NULL,
+    reference    text NOT NULL,                -- of the bank or the payment service
+    recorded_at  timestamptz NOT NULL,
+    recorded_by  text NOT NULL                 -- the id of an API key, or `cli`
+);
+
 -- A finalized document never changes; only its payment status may.
 CREATE FUNCTION refuse_change_of_finalized() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -36,6 +36,8 @@ pub enum Scope {
     TenantsWrite,
     /// Read invoices.
     InvoicesRead,
+    /// Record that invoices were paid.
+    InvoicesWrite,
     /// Make, list and revoke keys.
     KeysWrite,
     /// Make, list and delete webhook endpoints.
@@ -51,6 +53,7 @@ impl Scope {
             Self::TenantsRead => "tenants:read",
             Self::TenantsWrite => "tenants:write",
             Self::InvoicesRead => "invoices:read",
+            Self::InvoicesWrite => "invoices:write",
             Self::KeysWrite => "keys:write",
             Self::WebhooksWrite => "webhooks:write",
         }

@@ -41,6 +41,7 @@ fn managed() -> OpenApiRouter<ApiState> {
         .routes(routes!(handlers::catalog::plans))
         .routes(routes!(handlers::invoices::list))
         .routes(routes!(handlers::invoices::get))
+        .routes(routes!(handlers::invoices::put_payment))
         .routes(routes!(handlers::alerts::list))
         .routes(routes!(handlers::webhooks::list, handlers::webhooks::create))
         .routes(routes!(handlers::webhooks::delete))

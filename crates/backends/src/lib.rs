@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod ledger_audit;
 pub mod outbox;
 pub mod postgres;
+pub mod private_address;
 pub mod projection;
 pub mod tenants;
 

@@ -27,9 +27,9 @@ pub enum WhenStale {
     Deny,
 }
 
-/// A tenant's limit on one meter for one billing period.
+/// A tenant's limit on one meter for one billing period. Members that it does not know are
+/// passed over when it is read: a newer process may have written them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Which meter.
     pub meter: MeterKey,

@@ -2,7 +2,7 @@
 //! numbers. At least once, under one id, with a schedule that spans three days.
 //! What is told was decided elsewhere, in the transaction that wrote the row.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use weir_backends::config::KafkaConfig;
 use weir_backends::journal::{OutgoingRecord, Producer};
 use weir_backends::outbox::{self, Attempt, DueMessage, OutboxKind};
 use weir_backends::postgres::Pool;
+use weir_backends::private_address::is_private;
 use weir_wire::alert::WebhookEvent;
 use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTROL};
 
@@ -259,54 +260,4 @@ enum Unsendable {
 fn body_bytes(body: &Value) -> Vec<u8> {
     serde_json::from_value::<WebhookEvent>(body.clone())
         .map_or_else(|_| body.to_string().into_bytes(), |event| event.to_bytes())
-}
-
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_broadcast()
-                || v4.is_multicast()
-                || shared
-                || a == 0
-        }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_private(IpAddr::V4(v4)),
-            None => {
-                v6.is_loopback()
-                    || v6.is_unspecified()
-                    || v6.is_multicast()
-                    || v6.is_unique_local()
-                    || v6.is_unicast_link_local()
-            }
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn private_addresses() {
-        for (address, private) in [
-            ("127.0.0.1", true),
-            ("10.1.2.3", true),
-            ("169.254.169.254", true),
-            ("100.64.0.1", true),
-            ("0.0.0.0", true),
-            ("::1", true),
-            ("::ffff:192.168.0.1", true),
-            ("fd00::1", true),
-            ("93.184.216.34", false),
-            ("2606:2800:220:1::1", false),
-        ] {
-            assert_eq!(is_private(address.parse().unwrap()), private, "{address}");
-        }
-    }
 }

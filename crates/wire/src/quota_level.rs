@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_newer_version_adds_is_passed_over() {
+        let newer = String::from_utf8(encode(&level(1, 2, true))).unwrap();
+        let newer =
+            newer.replace(r#""meter":"bandwidth","limit""#, r#""burst":"5","meter":"bandwidth","limit""#);
+        assert!(newer.contains("burst"));
+        assert_eq!(decode(b"acme/bandwidth", newer.as_bytes()).unwrap(), level(1, 2, true));
+    }
+
+    #[test]
     fn a_foreign_key_and_bad_bytes_are_refused() {
         assert!(matches!(
             decode(b"acme/calls", &encode(&level(1, 2, true))),

@@ -1,4 +1,5 @@
-//! Invoices as they were billed. The document's text is passed through untouched.
+//! Invoices as they were billed, and that they were paid. The document's text is passed
+//! through untouched.
 
 use axum::Json;
 use axum::extract::{OriginalUri, Path, State};
@@ -7,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use weir_backends::tenants::documents::{self, StoredInvoice};
+use weir_backends::tenants::payments::{self, Payment};
+use weir_core::Timestamp;
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{PageQuery, QueryOf};
+use crate::extract::{JsonBody, PageQuery, QueryOf};
 use crate::problem::{Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -34,6 +37,18 @@ pub struct MoneyBody {
     /// ISO 4217.
     #[schema(example = "EUR")]
     currency: String,
+}
+
+/// The payment of a whole document.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentBody {
+    /// When the money came, as RFC 3339.
+    #[schema(example = "2026-11-24T09:30:00Z")]
+    paid_at: String,
+    /// Of the bank or the payment service.
+    #[schema(example = "SEPA 2026-11-24/4711")]
+    reference: String,
 }
 
 /// An invoice or a correction.
@@ -61,6 +76,8 @@ pub struct InvoiceBody {
     total: MoneyBody,
     /// When it was finalized.
     finalized_at: Option<String>,
+    /// How it was paid; null until then.
+    payment: Option<PaymentBody>,
     /// SHA-256 of the document.
     hash: String,
     /// The document as billed, with its lines.
@@ -91,6 +108,10 @@ impl From<StoredInvoice> for InvoiceBody {
             sequence: invoice.sequence,
             total: MoneyBody { amount: invoice.total.to_string(), currency: invoice.currency },
             finalized_at: invoice.finalized_at.map(|at| at.to_string()),
+            payment: invoice.payment.map(|payment| PaymentBody {
+                paid_at: payment.paid_at.to_string(),
+                reference: payment.reference,
+            }),
             hash: invoice.hash,
             document: RawValue::from_string(invoice.document).ok(),
         }
@@ -133,4 +154,32 @@ pub async fn get(
     }
     let found = documents::get(&state.pool, &id, caller.tenant.as_ref()).await?.ok_or_else(missing)?;
     Ok(Json(found.into()))
+}
+
+/// Record that a document was paid. The same payment again changes nothing.
+#[utoipa::path(
+    put, path = "/api/v1/invoices/{id}/payment", tag = "invoices", operation_id = "putInvoicePayment",
+    request_body = PaymentBody,
+    params(("id" = String, Path, description = "Id or number")),
+    responses(
+        (status = 200, body = InvoiceBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "A draft, or paid otherwise before"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put_payment(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(input): JsonBody<PaymentBody>,
+) -> Result<Json<InvoiceBody>, Problem> {
+    caller.require(Scope::InvoicesWrite)?;
+    caller.require_platform()?;
+    let paid_at =
+        Timestamp::parse(&input.paid_at).map_err(|error| Problem::invalid("/paid_at", error.to_string()))?;
+    let payment = Payment { paid_at, reference: input.reference };
+    payments::record(&state.pool, &id, &payment, state.now(), &caller.key).await?;
+    let found = documents::get(&state.pool, &id, None).await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found("invoice", &id))?.into()))
 }

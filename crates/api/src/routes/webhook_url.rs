@@ -2,9 +2,10 @@
 //! or local network unless the settings allow it. Names are looked up by the sender when it
 //! connects; here only what the URL itself says is judged.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use axum::http::Uri;
+use weir_backends::private_address::is_private;
 
 /// The longest URL.
 const URL_BYTES_MAX: usize = 2_048;
@@ -45,41 +46,6 @@ fn is_private_host(host: &str) -> bool {
     numeric
         || !host.contains('.')
         || local.iter().any(|name| host == *name || host.ends_with(&format!(".{name}")))
-}
-
-/// Whether an address is of no use to the public internet.
-pub fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_private_v4(v4),
-        IpAddr::V6(v6) => is_private_v6(v6),
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b))
-}
-
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    if let Some(v4) = address.to_ipv4() {
-        return is_private_v4(v4);
-    }
-    let first = address.segments()[0];
-    address.is_multicast()
-        || (first & 0xfe00) == 0xfc00
-        || (first & 0xffc0) == 0xfe80
-        || (first == 0x64 && address.segments()[1] == 0xff9b)
-        || (first == 0x2001 && address.segments()[1] == 0xdb8)
-        || first == 0x2002
 }
 
 #[cfg(test)]

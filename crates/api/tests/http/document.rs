@@ -30,7 +30,7 @@ fn it_is_served_with_a_page_that_loads_nothing_from_outside() {
             "{page}"
         );
         let meters = house.get("/api/v1/meters").await.expect(200);
-        assert_eq!(meters.body["items"][0]["key"], "active_users");
+        assert_eq!(meters.body["items"][0]["key"], "api_calls");
         let plans = house.get("/api/v1/plans").await.expect(200);
         assert!(plans.body["items"].as_array().unwrap().len() >= 4);
         for path in ["/api/v1/invoices", "/api/v1/alerts"] {

@@ -76,20 +76,19 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
         house.tenant("gone").await;
         let path = format!("{TENANTS}/gone");
         house.json("DELETE", &path, &[], json!(null)).await.expect(202);
-        let bill = |status: &'static str| {
+        let bill = || {
             sqlx::query(
                 "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
                     period_start, period_end, sequence, currency, total, cut_generation, cut_partition,
                     cut_offset, document, hash, created_at)
-                SELECT 'inv_gone', 'invoice', $1, 'GONE-1', 'acme-de', 'gone', s.id, p.starts_at, p.ends_at,
+                SELECT 'inv_gone', 'invoice', 'finalized', 'GONE-1', 'acme-de', 'gone', s.id, p.starts_at, p.ends_at,
                     0, 'EUR', 29, 1, 0, 0, '{\"n\":1}', 'h', now()
                 FROM subscription s JOIN billing_period p ON p.tenant = s.tenant AND p.number = 0
-                WHERE s.tenant = 'gone' ON CONFLICT (id) DO UPDATE SET status = excluded.status",
+                WHERE s.tenant = 'gone'",
             )
-            .bind(status)
             .execute(&house.state.pool)
         };
-        bill("finalized").await.unwrap();
+        bill().await.unwrap();
         let left = house.json("DELETE", &path, &[], json!(null)).await.expect(202);
         assert_eq!(left.body["remaining"], json!(["1 invoice(s) in draft or not paid"]));
         let invoice = house.get("/api/v1/invoices/GONE-1").await.expect(200);
@@ -97,7 +96,19 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
             (&invoice.body["total"], &invoice.body["document"]["n"]),
             (&json!({"amount": "29", "currency": "EUR"}), &json!(1))
         );
-        bill("paid").await.unwrap();
+        let pay = |reference: &'static str| {
+            let body = json!({"paid_at": "2026-11-24T09:30:00Z", "reference": reference});
+            house.json("PUT", "/api/v1/invoices/GONE-1/payment", &[], body)
+        };
+        pay("").await.expect(422);
+        for _ in 0..2 {
+            let paid = pay("SEPA 4711").await.expect(200);
+            assert_eq!(
+                (&paid.body["status"], &paid.body["payment"]["reference"]),
+                (&json!("paid"), &json!("SEPA 4711"))
+            );
+        }
+        pay("SEPA 4712").await.expect(409);
         let left = house.json("DELETE", &path, &[], json!(null)).await.expect(200);
         assert_eq!(
             (&left.body["tenant"]["status"], &left.body["remaining"]),

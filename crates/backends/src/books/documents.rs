@@ -36,6 +36,8 @@ pub struct DocumentRow {
     pub number: Option<String>,
     /// Who issued it.
     pub legal_entity: String,
+    /// Its name today.
+    pub legal_entity_name: String,
     /// Who is billed.
     pub tenant: String,
     /// Its name today.
@@ -94,7 +96,7 @@ pub struct Selection {
     pub tenant: Option<TenantId>,
     /// Whose period begins in this span.
     pub period: Option<Span>,
-    /// With this number.
+    /// With this number or id.
     pub number: Option<String>,
 }
 
@@ -105,6 +107,7 @@ struct Row {
     status: String,
     number: Option<String>,
     legal_entity: String,
+    legal_entity_name: String,
     tenant: String,
     tenant_name: String,
     subscription: String,
@@ -132,15 +135,15 @@ const OF_SEQUENCE: &str =
 const DELETE_DRAFT: &str = "DELETE FROM invoice WHERE id = $1 AND status = 'draft'";
 const FINALIZED_OF_PERIOD: &str = "SELECT document FROM invoice
     WHERE subscription = $1 AND period_start = $2 AND status <> 'draft' ORDER BY sequence";
-const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.legal_entity, i.tenant,
-        t.name AS tenant_name, i.subscription, i.period_start, i.period_end, i.sequence, i.currency,
+const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.legal_entity,
+        e.name AS legal_entity_name, i.tenant, t.name AS tenant_name, i.subscription, i.period_start, i.period_end, i.sequence, i.currency,
         trim_scale(i.total)::text AS total, i.cut_generation, i.cut_partition, i.cut_offset, i.document,
         i.hash, i.finalized_at
-    FROM invoice i JOIN tenant t ON t.id = i.tenant
+    FROM invoice i JOIN tenant t ON t.id = i.tenant JOIN legal_entity e ON e.key = i.legal_entity
     WHERE i.status <> 'draft' AND ($1::text IS NULL OR i.tenant = $1)
       AND ($2::timestamptz IS NULL OR i.period_start >= $2)
       AND ($3::timestamptz IS NULL OR i.period_start < $3)
-      AND ($4::text IS NULL OR i.number = $4)
+      AND ($4::text IS NULL OR i.number = $4 OR i.id = $4)
     ORDER BY i.legal_entity, length(i.number), i.number COLLATE \"C\"";
 const LINES: &str = "SELECT invoice, line, meter, description, trim_scale(quantity)::text AS quantity,
         event_count, plan, plan_version, trim_scale(amount)::text AS amount, document, hash
@@ -308,6 +311,7 @@ impl Row {
             id: self.id,
             number: self.number,
             legal_entity: self.legal_entity,
+            legal_entity_name: self.legal_entity_name,
             tenant: self.tenant,
             tenant_name: self.tenant_name,
             subscription: self.subscription,

@@ -21,12 +21,13 @@ const ID_BYTES: usize = 8;
 const SOURCE_PREFIXES_MAX: usize = 64;
 
 /// Everything that a key can be allowed to do.
-pub const SCOPES: [&str; 7] = [
+pub const SCOPES: [&str; 8] = [
     "events:write",
     "usage:read",
     "tenants:read",
     "tenants:write",
     "invoices:read",
+    "invoices:write",
     "keys:write",
     "webhooks:write",
 ];

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use weir_core::{Quantity, Span, TenantId, Timestamp};
 
+use super::payments::Payment;
 use crate::StoreError;
 use crate::postgres::Pool;
 
@@ -36,6 +37,8 @@ pub struct StoredInvoice {
     pub hash: String,
     /// When it was finalized.
     pub finalized_at: Option<Timestamp>,
+    /// How it was paid.
+    pub payment: Option<Payment>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -54,6 +57,8 @@ struct InvoiceRow {
     document: String,
     hash: String,
     finalized_at: Option<DateTime<Utc>>,
+    paid_at: Option<DateTime<Utc>>,
+    reference: Option<String>,
 }
 
 impl InvoiceRow {
@@ -74,16 +79,20 @@ impl InvoiceRow {
             document: self.document,
             hash: self.hash,
             finalized_at: self.finalized_at.map(Timestamp::from),
+            payment: self
+                .paid_at
+                .zip(self.reference)
+                .map(|(paid_at, reference)| Payment { paid_at: paid_at.into(), reference }),
         })
     }
 }
 
 const GET: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
-        sequence, currency, total::text AS total, document, hash, finalized_at
-    FROM invoice WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
+        sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
+    FROM invoice LEFT JOIN invoice_payment ON invoice = id WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
 const LIST: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
-        sequence, currency, total::text AS total, document, hash, finalized_at
-    FROM invoice WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
+        sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
+    FROM invoice LEFT JOIN invoice_payment ON invoice = id WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
     ORDER BY id LIMIT $3";
 
 /// The invoice with that id or number (of that tenant, when `only` is given).

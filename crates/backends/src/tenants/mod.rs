@@ -20,6 +20,7 @@ pub mod webhooks;
 
 pub mod alerts;
 pub mod documents;
+pub mod payments;
 pub mod usage;
 
 pub use create::{NewTenant, create};

@@ -42,15 +42,15 @@ fn the_example_is_taken_whole_and_changes_nothing_the_second_time() {
         EXAMPLE,
         "+ legal entity acme-de: Acme Metering GmbH, invoices ACMEDE-000001…
          + legal entity acme-us: Acme Metering Inc., invoices ACMEUS-000001…
-         + meter active_users v1: users of com.example.user.seen, from the beginning
          + meter api_calls v1: calls of com.example.api.request, from the beginning
          + meter bandwidth v1: bytes of com.example.network.out, from the beginning
          + meter compute v1: cpu-minutes of com.example.compute.sample, from the beginning
          + meter storage v1: GB of com.example.storage.level, from the beginning
+         + meter users v1: users of com.example.user.seen, from the beginning
          + plan desi v1: INR, api_calls package, compute graduated, bandwidth per_unit, from the beginning
          + plan pro v1: USD, flat fee 199, api_calls volume, bandwidth per_unit, storage per_unit, from the beginning
          + plan samurai v1: JPY, flat fee 3000, api_calls per_unit, compute per_unit, from the beginning
-         + plan starter v1: EUR, flat fee 29, api_calls graduated, bandwidth package, active_users graduated, from the beginning",
+         + plan starter v1: EUR, flat fee 29, api_calls graduated, bandwidth package, users graduated, from the beginning",
     );
     check(EXAMPLE, EXAMPLE, "");
 }
