@@ -3,7 +3,7 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools setup build demo up down test lint lint-deploy deny bench-backlog fmt
+.PHONY: help tools setup build demo up down test lint lint-deploy deny bench bench-backlog fmt
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ down: ## Stop what `make up` started; data stays
 test: setup build ## Run all tests against real servers
 	@sh deploy/local/install-tools.sh tests
 	cargo test --workspace
+
+bench: setup ## Measure against the budgets (release build, about an hour): docs/benchmarks.md
+	cargo build --release --bin weir --bin weir-bench --bin clickhouse-embedded
+	target/release/weir-bench run
+	target/release/weir-bench table --markdown > docs/benchmarks.md
 
 bench-backlog: setup build ## A million events from Kafka to counted and projected (release build)
 	WEIR_BACKLOG_EVENTS=1000000 WEIR_CLICKHOUSE_EMBEDDED=$(CURDIR)/target/debug/clickhouse-embedded cargo test --release -p weir-pipeline --test counting a_backlog -- --nocapture

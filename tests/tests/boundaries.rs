@@ -36,6 +36,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("local-stack", &[]),
     ("clickhouse-embedded", &[]),
     ("weir-demo", &["local-stack"]),
+    ("weir-bench", &["local-stack", "weir-load"]),
     ("weir-tests", &["local-stack"]),
 ];
 
@@ -43,9 +44,9 @@ const OURS: &[(&str, &[&str])] = &[
 const DRIVERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["weir-backends", "weir-load", "weir-demo", "weir-tests"]),
     ("clickhouse", &["weir-backends", "weir-demo", "weir-tests"]),
-    ("sqlx", &["weir-backends", "weir-demo", "weir-tests"]),
+    ("sqlx", &["weir-backends", "weir-bench", "weir-demo", "weir-tests"]),
     ("axum", &["weir-api", "clickhouse-embedded", "weir-demo"]),
-    ("anyhow", &["weir", "weir-demo", "weir-tests", "local-stack", "clickhouse-embedded"]),
+    ("anyhow", &["weir", "weir-bench", "weir-demo", "weir-tests", "local-stack", "clickhouse-embedded"]),
 ];
 
 /// Pure crates, and the only dependencies from outside that they may have.
