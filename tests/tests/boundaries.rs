@@ -37,16 +37,17 @@ const OURS: &[(&str, &[&str])] = &[
     ("clickhouse-embedded", &[]),
     ("weir-demo", &["local-stack"]),
     ("weir-bench", &["local-stack", "weir-load"]),
+    ("weir-chaos", &["local-stack", "weir-demo"]),
     ("weir-tests", &["local-stack"]),
 ];
 
 /// Dependency, and the crates that may name it.
 const DRIVERS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["weir-backends", "weir-load", "weir-demo", "weir-tests"]),
+    ("rdkafka", &["weir-backends", "weir-load", "weir-demo", "weir-chaos", "weir-tests"]),
     ("clickhouse", &["weir-backends", "weir-demo", "weir-tests"]),
-    ("sqlx", &["weir-backends", "weir-bench", "weir-demo", "weir-tests"]),
+    ("sqlx", &["weir-backends", "weir-bench", "weir-demo", "weir-chaos", "weir-tests"]),
     ("axum", &["weir-api", "clickhouse-embedded", "weir-demo"]),
-    ("anyhow", &["weir", "weir-bench", "weir-demo", "weir-tests", "local-stack", "clickhouse-embedded"]),
+    ("anyhow", &["weir", "weir-bench", "weir-demo", "weir-chaos", "weir-tests", "local-stack", "clickhouse-embedded"]),
 ];
 
 /// Pure crates, and the only dependencies from outside that they may have.

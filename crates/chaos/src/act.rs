@@ -1,6 +1,7 @@
 //! Doing faults. What is done is over when the function returns, apart from what goes on in the
 //! background by its nature (a frozen process, a server that starts, partitions on the move).
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,8 @@ const COPY_AGE: Duration = Duration::from_secs(6);
 const AWAY: Duration = Duration::from_millis(500);
 /// How long a process that joins may take until it has a partition.
 const JOIN_MAX: Duration = Duration::from_secs(25);
+/// How long a full disk may go unnoticed.
+const FULL_MAX: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Whoever does faults in a round.
@@ -239,21 +242,36 @@ impl Breaker {
         Ok(())
     }
 
-    /// A disk of its own is needed for that; see [`Site::disk`].
+    /// A disk of its own is needed for that; see [`Site::open`]. It stays full until somebody
+    /// complains in a log, and for a while after that.
     async fn fill_disk(&self, name: &str, kind: Kind) -> Result<()> {
-        let site = Arc::clone(&self.site);
-        tokio::task::spawn_blocking(move || {
+        let (site, logs) = (Arc::clone(&self.site), self.logs(kind));
+        let complained = tokio::task::spawn_blocking(move || {
+            let before: Vec<u64> = logs.iter().map(|log| length(log)).collect();
             site.fill_disk(kind)?;
-            std::thread::sleep(AWAY * 10);
+            let deadline = std::time::Instant::now() + FULL_MAX;
+            let complains = || logs.iter().zip(&before).any(|(log, from)| speaks_of_space(log, *from));
+            while !complains() && std::time::Instant::now() < deadline {
+                std::thread::sleep(LOOK * 5);
+            }
+            let complained = complains();
+            std::thread::sleep(AWAY * 6);
             site.free_disk(kind)?;
             let server = site.server(kind);
-            // A server may have ended by itself, or stand still for good: an operator restarts it.
+            // It may have ended by itself, or stand still for good: an operator restarts it.
             server.kill()?;
-            anyhow::Ok(server.start()?)
+            server.start()?;
+            anyhow::Ok(complained)
         })
         .await??;
-        self.note(name, true);
+        self.note(name, complained);
         Ok(())
+    }
+
+    /// Where it is told that a disk is full: by the server, or by whoever it refuses.
+    fn logs(&self, kind: Kind) -> Vec<PathBuf> {
+        let members = self.house.everyone().map(|member| member.log().to_owned());
+        members.chain([self.site.server(kind).logs()]).collect()
     }
 
     async fn everyone_stops(&self) -> Result<()> {
@@ -300,6 +318,18 @@ impl Breaker {
         self.note(name, !proxy.is_armed());
         Ok(())
     }
+}
+
+fn length(log: &Path) -> u64 {
+    std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+}
+
+/// Whether what was written into a log from there on says that a disk is full.
+fn speaks_of_space(log: &Path, from: u64) -> bool {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let text = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).to_lowercase();
+    ["no space left", "not_enough_space", "not enough space"].iter().any(|words| text.contains(words))
 }
 
 /// Waits until the proxy has met its marker.

@@ -208,3 +208,49 @@ fn heard(
     }
     Ok((told, conflicting))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_demo::event::Event;
+
+    use super::*;
+
+    fn event(id: &str) -> Cargo {
+        Cargo::Event(Arc::new(Event {
+            tenant: "acme".into(),
+            source: "s".into(),
+            id: id.into(),
+            event_type: "api.requests".into(),
+            time_ms: 0,
+            data: vec![("calls".into(), "1".into())],
+        }))
+    }
+
+    fn key(id: &str) -> String {
+        match event(id) {
+            Cargo::Event(event) => key_of(&event),
+            Cargo::Bytes { .. } => String::new(),
+        }
+    }
+
+    /// What is said when these were acknowledged and those stand in the journal.
+    fn check(over_http: &[&str], in_journal: &[&str]) -> String {
+        let sent = Sent { over_http: over_http.iter().map(|id| event(id)).collect(), ..Sent::default() };
+        let events = in_journal.iter().map(|id| key(id)).collect();
+        let journal = Journal { tally: Tally::default(), events, strange: Vec::new(), records: 0 };
+        let mut differences = Differences::default();
+        acknowledged(&sent, &[event("1"), event("2"), event("3")], &journal, &mut differences);
+        differences.found().join("; ")
+    }
+
+    #[test]
+    fn what_is_missing_in_the_journal_and_what_nobody_sent_is_told() {
+        assert_eq!(check(&["1", "2"], &["1", "2", "3"]), "");
+        assert!(
+            check(&["1", "2"], &["1"]).starts_with("acknowledged over HTTP with 2xx and not in the journal")
+        );
+        assert!(check(&["1"], &["1", "4"]).starts_with("in the journal and sent by nobody"));
+    }
+}

@@ -1,7 +1,7 @@
 //! One `weir serve` with its roles, behind proxies of its own. A keeper starts it again whenever it
 //! has ended, as an init system does, so whoever kills it has nothing else to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,6 +204,11 @@ impl Member {
     /// How it ended when nobody had killed it, since it was asked last.
     pub(crate) fn ended(&self) -> Vec<String> {
         std::mem::take(&mut self.locked_ended())
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Lines of its log that tell of a panic.
