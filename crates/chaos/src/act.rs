@@ -195,6 +195,7 @@ impl Breaker {
 
     /// As docs/operations.md says for a ClickHouse that is lost.
     async fn lose_clickhouse(&self, name: &str) -> Result<()> {
+        let began = std::time::Instant::now();
         self.everyone_stops().await?;
         let site = Arc::clone(&self.site);
         tokio::task::spawn_blocking(move || {
@@ -208,7 +209,7 @@ impl Breaker {
             "UPDATE journal_partition SET projected_to = first_offset, rolled_to = first_offset";
         sqlx::query(AGAIN).execute(&self.house.pool).await.context("have ClickHouse filled again")?;
         self.everyone_starts();
-        self.note(name, true);
+        self.watch.began(name, began);
         Ok(())
     }
 
@@ -227,6 +228,7 @@ impl Breaker {
         })
         .await??;
         sleep(COPY_AGE).await;
+        let began = std::time::Instant::now();
         self.everyone_stops().await?;
         let site = Arc::clone(&self.site);
         tokio::task::spawn_blocking(move || {
@@ -238,14 +240,14 @@ impl Breaker {
         })
         .await??;
         self.everyone_starts();
-        self.note(name, true);
+        self.watch.began(name, began);
         Ok(())
     }
 
     /// A disk of its own is needed for that; see [`Site::open`]. It stays full until somebody
     /// complains in a log, and for a while after that.
     async fn fill_disk(&self, name: &str, kind: Kind) -> Result<()> {
-        let (site, logs) = (Arc::clone(&self.site), self.logs(kind));
+        let (site, logs, began) = (Arc::clone(&self.site), self.logs(kind), std::time::Instant::now());
         let complained = tokio::task::spawn_blocking(move || {
             let before: Vec<u64> = logs.iter().map(|log| length(log)).collect();
             site.fill_disk(kind)?;
@@ -264,7 +266,10 @@ impl Breaker {
             anyhow::Ok(complained)
         })
         .await??;
-        self.note(name, complained);
+        match complained {
+            true => self.watch.began(name, began),
+            false => self.watch.missed(name),
+        }
         Ok(())
     }
 

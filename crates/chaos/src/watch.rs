@@ -49,8 +49,13 @@ struct Open {
 impl Watch {
     /// A fault was done just now.
     pub(crate) fn done(&self, fault: &str) {
+        self.began(fault, Instant::now());
+    }
+
+    /// A fault was done that began at `at`.
+    pub(crate) fn began(&self, fault: &str, at: Instant) {
         let mut inner = self.locked();
-        inner.open.push(Open { fault: fault.to_owned(), at: Instant::now(), ends: None });
+        inner.open.push(Open { fault: fault.to_owned(), at, ends: None });
         inner.seen.entry(fault.to_owned()).or_default().times += 1;
     }
 
