@@ -12,6 +12,8 @@ CREATE TABLE installation (
     topic           text NOT NULL,
     partitions      integer NOT NULL CHECK (partitions > 0),
     generation      integer NOT NULL DEFAULT 1,
+    topic_id        text,                      -- Kafka's id of the topic of this generation; NULL until it is known
+    projection_id   text,                      -- the mark in ClickHouse; another one there: project everything again
     created_at      timestamptz NOT NULL
 );
 
@@ -35,6 +37,7 @@ CREATE TABLE journal_partition (
     folded_to        bigint NOT NULL,          -- usage rows hold everything below
     projected_to     bigint NOT NULL,          -- ClickHouse events hold everything below
     rolled_to        bigint NOT NULL,          -- ClickHouse rollups hold everything below
+    epoch            bigint NOT NULL DEFAULT 0, -- rises when the partition is taken or projected again; ClickHouse rows carry it
     CHECK (folded_to <= next_offset AND projected_to <= next_offset AND rolled_to <= folded_to)
 ) WITH (fillfactor = 50);
 

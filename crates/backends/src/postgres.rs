@@ -65,11 +65,15 @@ pub struct Installation {
     pub partitions: i32,
     /// Which life of the topic is being counted.
     pub generation: Generation,
+    /// Kafka's id of that topic; `None` until it is known.
+    pub topic_id: Option<String>,
 }
 
 const INSTALL: &str = "INSERT INTO installation (identity_key, topic, partitions, created_at)
     VALUES ($1, $2, $3, now()) ON CONFLICT (singleton) DO NOTHING";
-const INSTALLATION: &str = "SELECT identity_key, topic, partitions, generation FROM installation";
+const INSTALLATION: &str = "SELECT identity_key, topic, partitions, generation, topic_id FROM installation";
+const COUNTED: &str = "SELECT EXISTS (SELECT 1 FROM journal_partition WHERE next_offset > first_offset)";
+const NAME: &str = "UPDATE installation SET topic_id = $1 WHERE topic_id IS NULL";
 
 /// Reads the installation, making it (with a fresh random key) where there is none yet.
 pub async fn installation(pool: &Pool, kafka: &KafkaConfig) -> Result<Installation, StoreError> {
@@ -86,11 +90,35 @@ pub async fn installation(pool: &Pool, kafka: &KafkaConfig) -> Result<Installati
         .execute(pool)
         .await
         .map_err(failed)?;
-    let row: (Vec<u8>, String, i32, i32) =
+    let row: (Vec<u8>, String, i32, i32, Option<String>) =
         sqlx::query_as(INSTALLATION).fetch_one(pool).await.map_err(failed)?;
     let key = <[u8; 16]>::try_from(row.0)
         .map_err(|_| StoreError::corrupt(ATTEMPT, "the identity key is not 16 bytes"))?;
-    Ok(Installation { identity_key: HashKey::new(key), topic: row.1, partitions: row.2, generation: row.3 })
+    Ok(Installation {
+        identity_key: HashKey::new(key),
+        topic: row.1,
+        partitions: row.2,
+        generation: row.3,
+        topic_id: row.4,
+    })
+}
+
+/// Whether anything was counted in the present generation.
+pub async fn has_counted(pool: &Pool) -> Result<bool, StoreError> {
+    sqlx::query_scalar(COUNTED)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| StoreError::postgres("look whether anything was counted", &error))
+}
+
+/// Notes the id of the topic that is counted, if none is known yet.
+pub async fn name_topic(pool: &Pool, id: &str) -> Result<(), StoreError> {
+    sqlx::query(NAME)
+        .bind(id)
+        .execute(pool)
+        .await
+        .map(|_| ())
+        .map_err(|error| StoreError::postgres("note the topic's id", &error))
 }
 
 /// Answers when the ledger does.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::config::{ClickHouseConfig, KafkaConfig};
-use weir_backends::journal::{JournalConsumer, Producer, topics};
+use weir_backends::journal::{JournalConsumer, Producer, TopicIdentity, TopicIds, topics};
 use weir_backends::postgres::{self, Installation, Pool};
 use weir_backends::projection::Projection;
 
@@ -52,7 +52,7 @@ pub async fn run_aggregator(
     let (consumer, events) = JournalConsumer::join(&kafka)?;
     let counting = Counting::<Servers> {
         writer: Producer::connect(&kafka)?,
-        reader: KafkaReader::new(consumer, kafka.clone()),
+        reader: KafkaReader::new(consumer, kafka.clone(), TopicIds::connect(&kafka)?),
         ledger: PostgresLedger::new(pool),
         projection: Projection::new(&clickhouse),
         runtime: TokioRuntime::new(clock),
@@ -98,10 +98,10 @@ async fn prepare(
 
 async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
     let kafka = &aggregator.kafka;
-    topics::ensure(kafka).await?;
+    topics::ensure_for(kafka, postgres::has_counted(&aggregator.pool).await?).await?;
     let partitions = topics::partitions(kafka).await?;
     let found = KafkaConfig { partitions, ..kafka.clone() };
-    let installation = postgres::installation(&aggregator.pool, &found).await?;
+    let mut installation = postgres::installation(&aggregator.pool, &found).await?;
     if installation.topic != kafka.usage_topic {
         return Err(PipelineError::OtherTopic(format!(
             "this ledger counts the topic {}, not {}; use another database",
@@ -109,6 +109,16 @@ async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
         )));
     }
     if let Some(reason) = topic_watch::other_number(kafka, &installation, partitions) {
+        return Err(PipelineError::OtherTopic(reason));
+    }
+    let identity = TopicIds::connect(kafka)?.ask().await?;
+    if let TopicIdentity::Id(id) = &identity
+        && installation.topic_id.is_none()
+    {
+        postgres::name_topic(&aggregator.pool, id).await?;
+        installation = postgres::installation(&aggregator.pool, &found).await?;
+    }
+    if let Some(reason) = topic_watch::other_topic(&installation, &identity) {
         return Err(PipelineError::OtherTopic(reason));
     }
     aggregator.status.update(|status| status.journal = None);

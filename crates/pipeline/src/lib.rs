@@ -2,6 +2,7 @@
 //! batch says, commits, folds, projects, delivers, bills and proves. It decides nothing
 //! about usage or money, and knows nothing of HTTP's routes.
 
+pub mod accept_topic;
 pub mod aggregator;
 pub mod clock;
 mod counting;

@@ -2,8 +2,17 @@
 //! partitions into one insert a few times a second, and brings up what is missing from the
 //! journal (invariant 13). Counting never waits for it: rows that find no room are dropped
 //! here and read again later.
+//!
+//! Everything that is written carries the partition's epoch, which the ledger raises whenever
+//! the partition is taken or projected again. ClickHouse keeps the row of the highest epoch,
+//! only rows of earlier epochs are ever removed, and the ledger takes progress of the present
+//! epoch only. So it does not matter how late a frozen process writes or removes.
 
+mod catch_up;
+mod filling;
+mod purge;
 mod queue;
+mod sweep;
 mod writer;
 
 pub(crate) use queue::{CommittedRows, ProjectionQueue};

@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// What was counted.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// What ClickHouse holds.
+    #[command(subcommand)]
+    Projection(Projection),
     /// Billing runs.
     #[command(subcommand)]
     Bill(Bill),
@@ -187,6 +190,39 @@ pub(crate) enum Ledger {
     /// Prove that nothing was lost or doubled; exit 1 if something was.
     #[command(after_help = help::LEDGER_CHECK)]
     Check(Output),
+    /// Go on with a topic that is no longer the one that was counted.
+    #[command(after_help = help::LEDGER_ACCEPT_TOPIC)]
+    AcceptTopic(AcceptTopic),
+}
+
+/// `weir ledger accept-topic`.
+#[derive(Debug, Args)]
+pub(crate) struct AcceptTopic {
+    /// Do it; without this nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `weir projection`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Projection {
+    /// Fill ClickHouse again from the journal and the ledger, while counting goes on.
+    #[command(after_help = help::PROJECTION_REBUILD)]
+    Rebuild(Rebuild),
+}
+
+/// `weir projection rebuild`.
+#[derive(Debug, Args)]
+pub(crate) struct Rebuild {
+    /// Only this partition.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// From this offset, or from what arrived at this time (RFC 3339), on.
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub from: Option<String>,
 }
 
 /// `weir bill`.

@@ -77,6 +77,25 @@ Example:
 
 Exit codes: 0 proved, 1 something was lost or doubled, or it failed, 2 a wrong call.";
 
+pub(crate) const LEDGER_ACCEPT_TOPIC: &str =
+    "Without --yes it changes nothing and says what has happened to each partition, and what would be
+lost, counted or counted again. With --yes it changes the ledger: the next generation begins at the
+topic's first offsets, which cannot be taken back. Stop every `weir serve` before.
+
+Example:
+  weir ledger accept-topic
+
+Exit codes: 0 accepted, or there is nothing to accept, 1 not accepted or failed, 2 a wrong call.";
+
+pub(crate) const PROJECTION_REBUILD: &str =
+    "Changes the ledger's note of how far ClickHouse is filled; `weir serve` then fills it again, as far
+back as Kafka reaches. What is written twice becomes one row.
+
+Example:
+  weir projection rebuild --partition 3 --from 2026-01-31T00:00:00Z
+
+Exit codes: 0 it is asked for, 1 no such partition, or it failed, 2 a wrong call.";
+
 pub(crate) const BILL_RUN: &str =
     "Changes the ledger: finalizes documents and gives them numbers, which cannot be taken back.
 Repeated, it makes nothing twice.

@@ -7,6 +7,7 @@ pub mod quota_feed;
 pub mod record;
 pub mod record_range;
 pub mod registry;
+pub mod topic_id;
 pub mod topics;
 
 pub use consumer::{JournalConsumer, JournalEvent};
@@ -15,3 +16,4 @@ pub use producer::{OutgoingRecord, Producer};
 pub use quota_feed::{Heartbeat, QuotaBoard};
 pub use record::{Fingerprint, OwnedRecord};
 pub use registry::SchemaRegistry;
+pub use topic_id::{TopicIdentity, TopicIds};

@@ -6,8 +6,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
+use weir_core::Partition;
 
 use super::producer::client_config;
+use super::topic_id::{TopicIdentity, TopicIds};
 use crate::StoreError;
 use crate::config::KafkaConfig;
 
@@ -32,6 +34,20 @@ pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
             ended => return ended,
         }
     }
+}
+
+/// As [`ensure`], but a usage topic that is gone is not made again in silence when the ledger
+/// has counted something of it: that is a permanent error.
+pub async fn ensure_for(config: &KafkaConfig, has_counted: bool) -> Result<(), StoreError> {
+    if has_counted && TopicIds::connect(config)?.ask().await? == TopicIdentity::Missing {
+        let reason = format!(
+            "topic {} is gone, though the ledger has counted it; bring it back, or make it with as many \
+             partitions and run `weir ledger accept-topic`",
+            config.usage_topic
+        );
+        return Err(StoreError::corrupt("find the usage topic", reason));
+    }
+    ensure(config).await
 }
 
 async fn ensure_now(config: &KafkaConfig) -> Result<(), StoreError> {
@@ -131,4 +147,16 @@ pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
             Err(StoreError::Transient { attempt: ATTEMPT, reason })
         }
     }
+}
+
+/// The first offset that a partition of the usage topic holds, and the one after the last that
+/// may be read.
+pub async fn watermarks(config: &KafkaConfig, partition: Partition) -> Result<(i64, i64), StoreError> {
+    const ATTEMPT: &str = "ask how far a partition reaches";
+    let consumer: BaseConsumer =
+        client_config(config, "metadata").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let topic = config.usage_topic.clone();
+    let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, TIMEOUT));
+    let answer = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    answer.map_err(|error| StoreError::kafka(ATTEMPT, &error))
 }

@@ -3,8 +3,10 @@
 
 pub mod chain;
 pub mod commit;
+pub mod generation;
 mod month;
 pub mod partition;
+pub mod projecting;
 pub mod rollup;
 pub mod standing;
 pub mod take;

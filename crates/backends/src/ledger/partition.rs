@@ -33,6 +33,8 @@ pub struct PartitionRow {
     pub projected_to: i64,
     /// ClickHouse's rollups hold everything below.
     pub rolled_to: i64,
+    /// Rises when the partition is taken or projected again; rows in ClickHouse carry it.
+    pub epoch: i64,
 }
 
 impl FromRow<'_, PgRow> for PartitionRow {
@@ -57,24 +59,35 @@ impl FromRow<'_, PgRow> for PartitionRow {
             folded_to: row.try_get("folded_to")?,
             projected_to: row.try_get("projected_to")?,
             rolled_to: row.try_get("rolled_to")?,
+            epoch: row.try_get("epoch")?,
         })
     }
 }
 
 const ALL: &str = "SELECT partition, generation, first_offset, next_offset, broker_time_max,
-        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to
+        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to, epoch
     FROM journal_partition ORDER BY partition";
 const ONE: &str = "SELECT partition, generation, first_offset, next_offset, broker_time_max,
-        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to
+        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to, epoch
     FROM journal_partition WHERE partition = $1";
 const PROJECTED: &str = "UPDATE journal_partition AS p SET projected_to = done.projected_to
-    FROM unnest($1::integer[], $2::integer[], $3::bytea[], $4::bigint[])
-        AS done (partition, generation, owner, projected_to)
+    FROM unnest($1::integer[], $2::integer[], $3::bytea[], $4::bigint[], $5::bigint[])
+        AS done (partition, generation, owner, epoch, projected_to)
     WHERE p.partition = done.partition AND p.generation = done.generation AND p.owner = done.owner
+        AND p.epoch = done.epoch
         AND p.projected_to < done.projected_to AND done.projected_to <= p.next_offset";
 const ROLLED: &str = "UPDATE journal_partition SET rolled_to = $4
-    WHERE partition = $1 AND generation = $2 AND owner = $3
+    WHERE partition = $1 AND generation = $2 AND owner = $3 AND epoch = $5
         AND rolled_to < $4 AND $4 <= folded_to";
+const OWNED: &str = "SELECT p.partition, p.generation, p.first_offset, p.next_offset, p.broker_time_max,
+        p.last_offset, p.last_broker_time, p.last_key, p.last_crc, p.folded_to, p.projected_to, p.rolled_to,
+        p.epoch
+    FROM unnest($1::integer[], $2::integer[], $3::bytea[]) AS mine (partition, generation, owner)
+    JOIN journal_partition AS p ON p.partition = mine.partition AND p.generation = mine.generation
+        AND p.owner = mine.owner
+    ORDER BY p.partition";
+const RAISE: &str = "UPDATE journal_partition SET epoch = $5
+    WHERE partition = $1 AND generation = $2 AND owner = $3 AND epoch = $4 AND epoch < $5";
 
 /// All partitions that were ever taken.
 pub async fn all(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
@@ -93,6 +106,17 @@ pub async fn one(pool: &Pool, partition: Partition) -> Result<Option<PartitionRo
         .map_err(|error| StoreError::postgres("read a partition", &error))
 }
 
+/// Those partitions that still have the owner that is named.
+pub async fn owned(pool: &Pool, owners: &[Progress]) -> Result<Vec<PartitionRow>, StoreError> {
+    sqlx::query_as(OWNED)
+        .bind(owners.iter().map(|one| one.partition).collect::<Vec<_>>())
+        .bind(owners.iter().map(|one| one.generation).collect::<Vec<_>>())
+        .bind(owners.iter().map(|one| one.owner.to_vec()).collect::<Vec<_>>())
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read the partitions of this process", &error))
+}
+
 /// How far a partition has been brought, by its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -102,21 +126,25 @@ pub struct Progress {
     pub generation: Generation,
     /// Who says so.
     pub owner: OwnerToken,
+    /// The epoch of what was written: where it has risen meanwhile, this is not progress.
+    pub epoch: i64,
     /// Everything below is there.
     pub to: i64,
 }
 
 /// Notes how far ClickHouse's events reach, for several partitions in one statement.
-/// Whoever owns a partition no longer moves nothing.
+/// Whoever owns a partition no longer, or writes for an earlier epoch, moves nothing.
 pub async fn advance_projected(pool: &Pool, progress: &[Progress]) -> Result<(), StoreError> {
     let partitions: Vec<i32> = progress.iter().map(|one| one.partition).collect();
     let generations: Vec<i32> = progress.iter().map(|one| one.generation).collect();
     let owners: Vec<Vec<u8>> = progress.iter().map(|one| one.owner.to_vec()).collect();
+    let epochs: Vec<i64> = progress.iter().map(|one| one.epoch).collect();
     let offsets: Vec<i64> = progress.iter().map(|one| one.to).collect();
     sqlx::query(PROJECTED)
         .bind(partitions)
         .bind(generations)
         .bind(owners)
+        .bind(epochs)
         .bind(offsets)
         .execute(pool)
         .await
@@ -131,8 +159,24 @@ pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<bool, St
         .bind(progress.generation)
         .bind(&progress.owner[..])
         .bind(progress.to)
+        .bind(progress.epoch)
         .execute(pool)
         .await
         .map_err(|error| StoreError::postgres("note how far rollups are projected", &error))?;
     Ok(moved.rows_affected() == 1)
+}
+
+/// Raises the epoch of a partition from the one of `progress`; false where it is another one
+/// by now, or the owner is.
+pub async fn raise_epoch(pool: &Pool, progress: &Progress, epoch: i64) -> Result<bool, StoreError> {
+    let raised = sqlx::query(RAISE)
+        .bind(progress.partition)
+        .bind(progress.generation)
+        .bind(&progress.owner[..])
+        .bind(progress.epoch)
+        .bind(epoch)
+        .execute(pool)
+        .await
+        .map_err(|error| StoreError::postgres("raise the epoch of a partition", &error))?;
+    Ok(raised.rows_affected() == 1)
 }

@@ -65,16 +65,6 @@ const TOTALS: &str =
     JOIN usage AS u ON u.tenant = k.tenant AND u.meter = k.meter AND u.hour = k.hour
         AND u.dimensions = k.dimensions AND u.generation = $1 AND u.partition = $2";
 
-/// The generation of a partition and how far its usage is folded, if it was ever taken.
-pub async fn standing(pool: &Pool, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
-    let standing: Option<(Generation, i64, i64)> = sqlx::query_as(STANDING)
-        .bind(partition)
-        .fetch_optional(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
-    Ok(standing.map(|(generation, _, folded_to)| (generation, folded_to)))
-}
-
 /// What the ledger says of some keys of a partition now; keys without usage are left out.
 pub async fn totals_of(pool: &Pool, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);

@@ -19,10 +19,11 @@ const FIRST_SEEN: &str = "INSERT INTO journal_partition (partition, generation, 
     SELECT $1, $2, $3, $3, 'epoch', $3, $3, $3
     WHERE NOT EXISTS (SELECT 1 FROM journal_partition WHERE partition = $1)
     ON CONFLICT (partition) DO NOTHING";
-const TAKE: &str = "UPDATE journal_partition SET owner = $2, owner_name = $3, owned_at = now()
+const TAKE: &str = "UPDATE journal_partition SET owner = $2, owner_name = $3, owned_at = now(),
+        epoch = epoch + 1
     WHERE partition = $1
     RETURNING partition, generation, first_offset, next_offset, broker_time_max,
-        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to";
+        last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to, epoch";
 /// The transaction that updates a row stands in the xmax of the version that others see.
 const END_BLOCKER: &str = "SELECT count(pg_terminate_backend(a.pid))
     FROM journal_partition AS p JOIN pg_stat_activity AS a ON a.backend_xid = p.xmax

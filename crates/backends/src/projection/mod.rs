@@ -11,7 +11,7 @@ use weir_core::{Generation, Partition, TenantId};
 use weir_metering::aggregate::UsageKey;
 
 use rows::RollupKeyRow;
-pub use rows::{EventRow, RollupRow, version};
+pub use rows::{EventRow, RollupRow};
 
 use crate::StoreError;
 use crate::config::ClickHouseConfig;
@@ -63,7 +63,8 @@ impl Projection {
         Self { client, database: config.database.clone() }
     }
 
-    /// Makes database, tables and views where they are missing.
+    /// Makes database, tables and views where they are missing. What they were filled with is
+    /// not believed any more then: the mark goes first.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         const ATTEMPT: &str = "make the projection's tables";
         if !self.database.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
@@ -73,11 +74,39 @@ impl Projection {
         let create = format!("CREATE DATABASE IF NOT EXISTS {}", self.database);
         let outside = self.client.clone().with_database("default");
         within(ATTEMPT, outside.query(&create).execute()).await?;
+        if !self.is_whole().await? {
+            within(ATTEMPT, self.client.query("DROP TABLE IF EXISTS projection_mark SYNC").execute()).await?;
+        }
         for statement in statements(SCHEMA) {
             within(ATTEMPT, self.client.query(&statement).execute()).await?;
         }
         self.client.clear_cached_metadata().await;
         Ok(())
+    }
+
+    /// Whether every table is there.
+    async fn is_whole(&self) -> Result<bool, StoreError> {
+        const TABLES: &str = "SELECT count() FROM system.tables WHERE database = ?
+            AND name IN ('events_raw', 'usage_hourly_raw', 'projection_mark')";
+        let outside = self.client.clone().with_database("default");
+        let query = outside.query(TABLES).bind(&self.database);
+        let found: u64 = within("look for the projection's tables", query.fetch_one()).await?;
+        Ok(found == 3)
+    }
+
+    /// The ids of fillings that this database is marked with; none where a table is missing.
+    pub async fn marks(&self) -> Result<Vec<String>, StoreError> {
+        if !self.is_whole().await? {
+            return Ok(Vec::new());
+        }
+        let query = self.client.query("SELECT id FROM projection_mark");
+        within("read the projection's mark", query.fetch_all()).await
+    }
+
+    /// Marks this database with the id of a filling that begins.
+    pub async fn mark(&self, id: &str) -> Result<(), StoreError> {
+        let query = self.client.query("INSERT INTO projection_mark (id) VALUES (?)").bind(id);
+        within("mark the projection", query.execute()).await
     }
 
     /// Answers when ClickHouse does.
@@ -115,52 +144,86 @@ impl Projection {
         Ok(())
     }
 
-    /// Removes events at or above `next_offset`, which the ledger has never heard of: it went
-    /// back in time. Returns how many there were.
-    pub async fn purge_from(
+    /// The highest epoch among a partition's rollups and its events at or above `from`; 0
+    /// where there are none.
+    pub async fn epoch_max(
         &self,
-        partition: Partition,
-        generation: Generation,
-        next_offset: i64,
+        (partition, generation): (Partition, Generation),
+        from: i64,
+    ) -> Result<i64, StoreError> {
+        const HIGHEST: &str = "SELECT max(epoch) FROM (
+            SELECT epoch FROM events_raw WHERE partition = ? AND generation = ? AND offset >= ?
+            UNION ALL SELECT epoch FROM usage_hourly_raw WHERE partition = ? AND generation = ?)";
+        let query = self.client.query(HIGHEST).bind(partition).bind(generation).bind(from);
+        within("look for the highest epoch", query.bind(partition).bind(generation).fetch_one()).await
+    }
+
+    /// Removes events at offsets `[from, to)` that were written before `epoch`. Returns how
+    /// many there were.
+    ///
+    /// It waits until every part that was there when it began has been rewritten. However late
+    /// it happens, rows of `epoch` and later ones stay.
+    pub async fn remove_events(
+        &self,
+        (partition, generation): (Partition, Generation),
+        (from, to): (i64, i64),
+        epoch: i64,
     ) -> Result<u64, StoreError> {
         const ATTEMPT: &str = "remove events that the ledger does not know";
-        let count = "SELECT count() FROM events_raw WHERE partition = ? AND generation = ? AND offset >= ?";
-        let query = self.client.query(count).bind(partition).bind(generation).bind(next_offset);
-        let found: u64 = within(ATTEMPT, query.fetch_one()).await?;
+        const COUNT: &str = "SELECT count() FROM events_raw
+            WHERE partition = ? AND generation = ? AND offset >= ? AND offset < ? AND epoch < ?";
+        const DELETE: &str = "ALTER TABLE events_raw DELETE
+            WHERE partition = ? AND generation = ? AND offset >= ? AND offset < ? AND epoch < ?
+            SETTINGS mutations_sync = 2";
+        let bound =
+            |sql| self.client.query(sql).bind(partition).bind(generation).bind(from).bind(to).bind(epoch);
+        let found: u64 = within(ATTEMPT, bound(COUNT).fetch_one()).await?;
         if found > 0 {
-            let delete =
-                "ALTER TABLE events_raw DELETE WHERE partition = ? AND generation = ? AND offset >= ?
-                SETTINGS mutations_sync = 2";
-            let query = self.client.query(delete).bind(partition).bind(generation).bind(next_offset);
-            within(ATTEMPT, query.execute()).await?;
+            within(ATTEMPT, bound(DELETE).execute()).await?;
         }
         Ok(found)
     }
 
-    /// The keys of rollups that have a higher version: the ledger went back in time.
+    /// The keys of rollups that were folded beyond `folded_to` before `epoch`.
     pub async fn rollups_above(
         &self,
         (partition, generation): (Partition, Generation),
-        version: u64,
+        folded_to: i64,
+        epoch: i64,
     ) -> Result<Vec<UsageKey>, StoreError> {
         const ABOVE: &str = "SELECT DISTINCT ?fields FROM usage_hourly_raw
-            WHERE partition = ? AND generation = ? AND version > ?";
-        let query = self.client.query(ABOVE).bind(partition).bind(generation).bind(version);
+            WHERE partition = ? AND generation = ? AND folded_to > ? AND epoch < ?";
+        let query = self.client.query(ABOVE).bind(partition).bind(generation).bind(folded_to).bind(epoch);
         let keys =
             within("look for rollups that the ledger does not know", query.fetch_all::<RollupKeyRow>());
         keys.await?.into_iter().map(RollupKeyRow::into_key).collect()
     }
 
-    /// Removes rollups that have a higher version.
+    /// Removes rollups that were folded beyond `folded_to` before `epoch`, as
+    /// [`Projection::remove_events`] does.
     pub async fn remove_rollups_above(
         &self,
         (partition, generation): (Partition, Generation),
-        version: u64,
+        folded_to: i64,
+        epoch: i64,
     ) -> Result<(), StoreError> {
         const DELETE: &str = "ALTER TABLE usage_hourly_raw DELETE
-            WHERE partition = ? AND generation = ? AND version > ? SETTINGS mutations_sync = 2";
-        let query = self.client.query(DELETE).bind(partition).bind(generation).bind(version);
+            WHERE partition = ? AND generation = ? AND folded_to > ? AND epoch < ?
+            SETTINGS mutations_sync = 2";
+        let query = self.client.query(DELETE).bind(partition).bind(generation).bind(folded_to).bind(epoch);
         within("remove rollups that the ledger does not know", query.execute()).await
+    }
+
+    /// How many different positions the events of a partition have at offsets `[from, to)`.
+    pub async fn count_positions(
+        &self,
+        (partition, generation): (Partition, Generation),
+        (from, to): (i64, i64),
+    ) -> Result<u64, StoreError> {
+        const COUNT: &str = "SELECT uniqExact(offset) FROM events_raw
+            WHERE partition = ? AND generation = ? AND offset >= ? AND offset < ?";
+        let query = self.client.query(COUNT).bind(partition).bind(generation).bind(from).bind(to);
+        within("count raw events", query.fetch_one()).await
     }
 
     /// The events of a partition at offsets `[from, to)`, by rising offset, of one tenant or
@@ -220,7 +283,7 @@ mod tests {
     #[test]
     fn the_schema_is_cut_at_semicolons_that_end_a_line() {
         let found = super::statements(super::SCHEMA);
-        assert_eq!(found.len(), 4);
+        assert_eq!(found.len(), 5);
         assert!(found.iter().all(|statement| statement.starts_with("CREATE ")));
     }
 }

@@ -2,16 +2,13 @@
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
-use weir_core::{Generation, Position, TenantId, Timestamp};
+use weir_core::{Position, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::event::UsageEvent;
 use weir_metering::meter::MeterKey;
 
 use crate::StoreError;
 use crate::ledger::rollup::{Rollup, UsageTotal};
-
-/// How far a generation stands left of an offset in a version: offsets have 48 bits.
-const GENERATION_SHIFT: u32 = 48;
 
 /// A raw event.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
@@ -36,10 +33,12 @@ pub struct EventRow {
     pub time: i64,
     /// The members of `data`, sorted.
     pub data: Vec<(String, String)>,
+    /// The epoch of the partition that it was written for; the highest is the truth.
+    pub epoch: i64,
 }
 
 impl EventRow {
-    /// The row of an accepted event.
+    /// The row of an accepted event, of no epoch yet.
     pub fn of(position: Position, broker_time: Timestamp, event: UsageEvent) -> Self {
         Self {
             generation: position.generation,
@@ -52,6 +51,7 @@ impl EventRow {
             id: event.id,
             r#type: event.event_type,
             data: event.data,
+            epoch: 0,
         }
     }
 
@@ -90,13 +90,15 @@ pub struct RollupRow {
     pub quantity: i128,
     /// How many events.
     pub event_count: u64,
-    /// The highest is the truth.
-    pub version: u64,
+    /// The epoch of the partition that it was written for; the highest is the truth.
+    pub epoch: i64,
+    /// How far usage was folded; within an epoch the furthest is the truth.
+    pub folded_to: i64,
 }
 
 impl RollupRow {
     /// The row of one total of a rollup.
-    pub fn of(rollup: &Rollup, total: UsageTotal) -> Self {
+    pub fn of(rollup: &Rollup, total: UsageTotal, epoch: i64) -> Self {
         Self {
             tenant: total.tenant,
             meter: total.meter,
@@ -106,15 +108,10 @@ impl RollupRow {
             partition: rollup.partition,
             quantity: total.quantity.nanos(),
             event_count: total.event_count,
-            version: version(rollup.generation, rollup.folded_to),
+            epoch,
+            folded_to: rollup.folded_to,
         }
     }
-}
-
-/// The version of a rollup that holds everything folded below an offset.
-pub fn version(generation: Generation, folded_to: i64) -> u64 {
-    let part = |number: i64| u64::try_from(number).unwrap_or_default();
-    (part(generation.into()) << GENERATION_SHIFT) + part(folded_to)
 }
 
 /// The key of a rollup, as it stands there.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use weir_backends::StoreError;
 use weir_backends::journal::{Fingerprint, Heartbeat};
-use weir_backends::ledger::partition::{OwnerToken, PartitionRow};
+use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_core::time::DAY_MS;
 use weir_core::{Partition, Position, Timestamp};
+use weir_metering::catalogue::Catalogue;
 use weir_metering::event::EventBuffer;
 use weir_metering::record::RecordBody;
 use weir_metering::shard::{Recovered, Shard, ShardConfig};
 
 use super::reread::Reread;
 use super::shared::Shared;
+use super::topic_watch;
 use crate::error::PipelineError;
 use crate::fold;
 use crate::world::{JournalReader, Ledger, Runtime, Stopped, World};
@@ -36,6 +38,9 @@ pub(crate) async fn take_partition<W: World>(
     if let Some(reason) = shared.status.topic_refusal() {
         return Err(PipelineError::Refused { partition, reason });
     }
+    if let Some(reason) = topic_watch::is_another(shared).await? {
+        return Err(PipelineError::Refused { partition, reason });
+    }
     let (low, high) = shared.reader.watermarks(partition).await?;
     let token = shared.runtime.random().map_err(|error| ended(&error))?;
     let generation = shared.installation.generation;
@@ -43,7 +48,7 @@ pub(crate) async fn take_partition<W: World>(
     let row = shared.ledger.take(partition, (generation, low), (&token, name)).await?;
     if row.generation != generation {
         let reason = format!(
-            "the ledger's row is of generation {}, the installation is at {generation}",
+            "the ledger is at generation {}, this process counts {generation}: start it again",
             row.generation
         );
         return Err(PipelineError::Refused { partition, reason });
@@ -52,7 +57,9 @@ pub(crate) async fn take_partition<W: World>(
     let missing = shared.ledger.exceptions((partition, generation), row.projected_to, 1).await?;
     shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
     fold::fold_partition(&shared.ledger, partition).await?;
-    let shard = rebuild(shared, &row, low).await?;
+    let (shard, catalogue) = rebuild(shared, &row, low).await?;
+    unmoved(shared, &row, token).await?;
+    tell_levels(shared, &row, &shard, &catalogue);
     shared.status.partition(partition, |status| {
         status.next_offset = row.next_offset;
         status.high_watermark = high;
@@ -78,14 +85,14 @@ pub(crate) async fn compare<W: World>(
     let refused = |reason: String| Err(PipelineError::Refused { partition, reason });
     if next_offset < low {
         return refused(format!(
-            "the journal was trimmed to offset {low}, but only {next_offset} is counted: records are lost; raise \
-             the generation to go on from what is left"
+            "the journal was trimmed to offset {low}, but only {next_offset} is counted: records are lost; `weir \
+             ledger accept-topic` goes on from what is left"
         ));
     }
     if next_offset > high {
         return refused(format!(
             "the ledger has counted up to offset {next_offset}, but the journal ends at {high}: the topic was \
-             recreated or cut; raise the generation to count it from its beginning"
+             recreated or cut; `weir ledger accept-topic` counts it from its beginning"
         ));
     }
     let Some(last) = last.filter(|last| last.offset >= low) else { return Ok(()) };
@@ -93,14 +100,14 @@ pub(crate) async fn compare<W: World>(
         Some(found) if found.fingerprint() == *last => Ok(()),
         Some(found) => refused(format!(
             "offset {} holds another record (of {}) than the one that was counted (of {}): the topic was cut \
-             and refilled; raise the generation to count it from its beginning",
+             and refilled; `weir ledger accept-topic` counts it from its beginning",
             last.offset,
             Timestamp::clamped(found.broker_time_ms),
             last.broker_time
         )),
         None => refused(format!(
             "offset {}, which was counted, is gone while earlier ones are there: was the topic compacted? \
-             set cleanup.policy=delete and raise the generation",
+             set cleanup.policy=delete and run `weir ledger accept-topic`",
             last.offset
         )),
     }
@@ -110,7 +117,7 @@ async fn rebuild<W: World>(
     shared: &Arc<Shared<W>>,
     row: &PartitionRow,
     low: i64,
-) -> Result<Shard, PipelineError> {
+) -> Result<(Shard, Arc<Catalogue>), PipelineError> {
     let settings = &shared.settings;
     let catalogue = shared.catalogue.refresh().await?;
     let kept_ms = settings.window_ms + settings.future_ms;
@@ -132,11 +139,32 @@ async fn rebuild<W: World>(
     };
     let shard = Shard::new(config, shared.installation.identity_key, recovered);
     let shard = remember(shared, row, low, shard).await?;
+    Ok((shard, catalogue))
+}
+
+/// Whether all that was read of the ledger is of one time: a token that is still there has
+/// kept everyone else from writing, and a ledger that was restored meanwhile does not have it.
+async fn unmoved<W: World>(
+    shared: &Shared<W>,
+    row: &PartitionRow,
+    owner: OwnerToken,
+) -> Result<(), PipelineError> {
+    let PartitionRow { partition, generation, next_offset, epoch, .. } = *row;
+    let mine = Progress { partition, generation, owner, epoch, to: next_offset };
+    let now = shared.ledger.owned(&[mine]).await?;
+    if now.first().is_some_and(|now| now.next_offset == next_offset) {
+        return Ok(());
+    }
+    let reason = format!("partition {partition} was taken by another process, or the ledger restored");
+    Err(StoreError::Transient { attempt: "take a partition", reason }.into())
+}
+
+/// Publishes anew where every limited meter stands.
+fn tell_levels<W: World>(shared: &Shared<W>, row: &PartitionRow, shard: &Shard, catalogue: &Catalogue) {
     let position =
         Position { generation: row.generation, partition: row.partition, offset: row.next_offset - 1 };
     let heartbeat = row.last.is_some().then_some(Heartbeat { position, as_of: row.broker_time_max });
-    shared.levels.publish(&shard.levels(&catalogue), heartbeat);
-    Ok(shard)
+    shared.levels.publish(&shard.levels(catalogue), heartbeat);
 }
 
 /// Reads the ids of the window again from the journal, minus what was not accepted.

@@ -16,6 +16,7 @@ use super::recovery::{Owned, compare, take_partition};
 use super::retry::delays;
 use super::shared::Shared;
 use super::step::{Stepped, step};
+use super::topic_watch;
 use crate::error::PipelineError;
 use crate::status::PartitionState;
 use crate::world::{JournalReader, JournalWriter, RecordQueue, Runtime, World};
@@ -126,7 +127,7 @@ async fn take_and_count<W: World>(
         if records.is_empty() {
             continue;
         }
-        if queue.take_silence() && !still_the_same(shared, &owned, cancelled).await? {
+        if !still_the_same(shared, &owned, queue.take_silence(), cancelled).await? {
             return Ok(End::Cancelled);
         }
         if !hold(shared, partition, &records, cancelled).await {
@@ -154,17 +155,24 @@ fn learn(partition: Partition, caution: &mut Caution, refusal: Refusal) -> Resul
     Err(StoreError::corrupt("commit a batch", reason).into())
 }
 
-/// Compares journal and ledger again before records are counted that came after a silence,
-/// in which the topic may have been recreated, or cut, and filled again (invariant 2). Waits
-/// for Kafka; false when cancelled.
+/// Asks which topic bears the name before records are counted that were read from it. After a
+/// silence, in which it may have been cut and filled again, journal and ledger are compared
+/// as well (invariant 2). Waits for Kafka; false when cancelled.
 async fn still_the_same<W: World>(
     shared: &Shared<W>,
     owned: &Owned,
+    after_silence: bool,
     cancelled: &CancellationToken,
 ) -> Result<bool, PipelineError> {
     let partition = owned.partition;
     loop {
         let compared = async {
+            if let Some(reason) = topic_watch::is_another(shared).await? {
+                return Err(PipelineError::Refused { partition, reason });
+            }
+            if !after_silence {
+                return Ok(());
+            }
             let ends = shared.reader.watermarks(partition).await?;
             compare(shared, partition, owned.shard.next_offset(), owned.last.as_ref(), ends).await
         };
@@ -252,10 +260,12 @@ async fn watch<W: World>(
     });
     shared.metrics.lag_records.with_label_values(&[&partition.to_string()]).set((high - next).max(0));
     let reason = if next < low {
-        format!("the journal was trimmed to offset {low} while only {next} is counted; raise the generation")
+        format!(
+            "the journal was trimmed to offset {low} while only {next} is counted; see `weir ledger accept-topic`"
+        )
     } else if next > high {
         format!(
-            "the journal ends at {high} but {next} is counted: the topic was recreated; raise the generation"
+            "the journal ends at {high} but {next} is counted: the topic was recreated; see `weir ledger accept-topic`"
         )
     } else {
         return Ok(());

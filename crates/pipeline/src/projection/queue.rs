@@ -37,6 +37,8 @@ impl CommittedRows {
 pub(crate) struct Reached {
     pub(crate) generation: Generation,
     pub(crate) owner: OwnerToken,
+    /// What rows carry that are written now.
+    pub(crate) epoch: i64,
     /// Everything below is in ClickHouse, or in the insert under way.
     pub(crate) to: i64,
     /// Rows at or above are unknown to the ledger and must go before the first insert.
@@ -48,6 +50,17 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
+    /// The ledger's row says that the partition is to be projected again, or it was taken anew.
+    pub(crate) fn follow(&mut self, row: &PartitionRow) {
+        if row.epoch != self.epoch {
+            self.epoch = row.epoch;
+            if row.projected_to < self.to {
+                self.to = row.projected_to;
+                self.behind = true;
+            }
+        }
+    }
+
     fn lacks(&mut self, since: Option<i64>) {
         self.behind = true;
         self.behind_since = self.behind_since.or(since);
@@ -98,6 +111,7 @@ impl ProjectionQueue {
         let reached = Reached {
             generation: row.generation,
             owner,
+            epoch: row.epoch,
             to: row.projected_to,
             purge_from: Some(row.next_offset),
             behind: row.projected_to < row.next_offset,
@@ -105,6 +119,9 @@ impl ProjectionQueue {
         };
         let mut state = self.state();
         state.aside.retain(|(partition, _), _| *partition != row.partition);
+        // Where the ledger went back in time, what still waits was cut in a future that is lost.
+        state.waiting.retain(|waiting| waiting.partition != row.partition);
+        state.rows = state.waiting.iter().map(|waiting| waiting.rows.len()).sum();
         state.reached.insert(row.partition, reached);
     }
 
@@ -161,7 +178,8 @@ impl ProjectionQueue {
                 continue;
             }
             reached.to = next.to;
-            rows.extend(next.rows);
+            let epoch = reached.epoch;
+            rows.extend(next.rows.into_iter().map(|row| EventRow { epoch, ..row }));
             let from = moved.get(&next.partition).map_or(next.from, |moved| moved.from);
             moved.insert(next.partition, Moved { from, reached: *reached });
         }
@@ -219,7 +237,12 @@ impl ProjectionQueue {
         let state = self.state();
         let first = state.aside.range((partition, i64::MIN)..=(partition, i64::MAX)).next();
         let to = first.map_or(reached.to, |(_, aside)| reached.to.min(aside.from));
-        Progress { partition, generation: reached.generation, owner: reached.owner, to }
+        Progress { to, ..whole(partition, reached) }
+    }
+
+    /// How far each partition of this process has been brought.
+    pub(crate) fn mine(&self) -> Vec<Progress> {
+        self.state().reached.iter().map(|(partition, reached)| whole(*partition, *reached)).collect()
     }
 
     /// How far a partition has been brought, if it is of this process.
@@ -235,6 +258,12 @@ impl ProjectionQueue {
             change(reached);
         }
     }
+}
+
+/// Rows that were set aside left out of account.
+pub(crate) fn whole(partition: Partition, reached: Reached) -> Progress {
+    let Reached { generation, owner, epoch, to, .. } = reached;
+    Progress { partition, generation, owner, epoch, to }
 }
 
 #[cfg(test)]
@@ -260,8 +289,15 @@ mod tests {
     }
 
     fn owned(queue: &ProjectionQueue, partition: Partition, purge_from: Option<i64>) {
-        let reached =
-            Reached { generation: 1, owner: OWNER, to: 10, purge_from, behind: false, behind_since: None };
+        let reached = Reached {
+            generation: 1,
+            owner: OWNER,
+            epoch: 3,
+            to: 10,
+            purge_from,
+            behind: false,
+            behind_since: None,
+        };
         queue.state().reached.insert(partition, reached);
     }
 
@@ -277,6 +313,7 @@ mod tests {
             |rows: &[EventRow]| rows.iter().map(|row| (row.partition, row.offset)).collect::<Vec<_>>();
         let (rows, _) = queue.take();
         assert_eq!((offsets(&rows), queue.rows()), (vec![(1, 10)], 2));
+        assert_eq!(rows[0].epoch, 3);
         queue.change(0, OWNER, |reached| reached.purge_from = None);
         let (rows, moved) = queue.take();
         assert_eq!((offsets(&rows), queue.rows()), (vec![(0, 10), (0, 11)], 0));

@@ -6,23 +6,22 @@ use std::time::Duration;
 
 use weir_backends::StoreError;
 use weir_backends::ledger::partition::Progress;
-use weir_backends::projection::{EventRow, RollupRow, version};
-use weir_core::{Partition, Position};
-use weir_metering::record::RecordBody;
+use weir_backends::projection::{EventRow, RollupRow};
+use weir_core::Partition;
 
-use super::queue::Reached;
-use crate::counting::reread::Reread;
+use super::catch_up::catch_up;
+use super::filling::{follow, look_after};
+use super::purge::purge;
+use super::queue::whole;
+use super::sweep::Sweep;
 use crate::counting::retry::{Every, delays};
 use crate::counting::shared::Shared;
-use crate::world::{JournalReader, Ledger, ProjectionStore, Runtime, World};
+use crate::world::{Ledger, ProjectionStore, Runtime, World};
 
-/// Batches that are brought up at once.
-const CATCH_UP_BATCHES: i64 = 100;
-/// Offsets that are brought up at once, about.
-const CATCH_UP_OFFSETS: i64 = 100_000;
-/// How often rollups are written.
+/// How often rollups are written, and the ledger is asked whether something was moved back.
 const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
-
+/// How often the mark is looked for, and events are counted.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often rows that were set aside are tried again.
 const ASIDE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -55,37 +54,55 @@ async fn measure<W: World>(shared: Arc<Shared<W>>) {
 }
 
 async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
-    patiently(&shared, || projection.prepare()).await;
+    patiently(&shared, || look_after(&shared, &projection)).await;
     let period = Duration::from_millis(shared.settings.projection_interval_ms.max(10));
     let mut every = Every::new(&shared.runtime, period);
-    let mut rolled_at = shared.runtime.elapsed();
-    let mut tried_aside_at = shared.runtime.elapsed();
+    let now = shared.runtime.elapsed();
+    let (mut rolled_at, mut tried_aside_at, mut looked_at) = (now, now, now);
+    let mut sweep = Sweep::default();
     loop {
         every.tick().await;
         if shared.since(tried_aside_at) >= ASIDE_AGAIN_AFTER {
             tried_aside_at = shared.runtime.elapsed();
             try_aside(&shared, &projection).await;
         }
-        for partition in shared.projection.partitions() {
-            purge(&shared, &projection, partition).await;
-        }
-        write_waiting(&shared, &projection).await;
-        for partition in shared.projection.partitions() {
-            let reached = shared.projection.reached(partition);
-            // What is still to be purged is brought up in the next round.
-            let behind = reached.is_some_and(|reached| reached.behind && reached.purge_from.is_none());
-            if behind && let Err(error) = catch_up(&shared, &projection, partition).await {
-                trouble(&shared, &error);
-            }
+        bring(&shared, &projection).await;
+        if shared.since(looked_at) >= LOOK_EVERY {
+            looked_at = shared.runtime.elapsed();
+            let looked = async {
+                look_after(&shared, &projection).await?;
+                sweep.look(&shared, &projection).await
+            };
+            said(&shared, looked.await);
         }
         if shared.since(rolled_at) >= ROLLUPS_EVERY {
             rolled_at = shared.runtime.elapsed();
+            said(&shared, follow(&shared).await.map(|_| ()));
             for partition in shared.projection.partitions() {
-                if let Err(error) = roll_up(&shared, &projection, partition).await {
-                    trouble(&shared, &error);
-                }
+                said(&shared, roll_up(&shared, &projection, partition).await);
             }
         }
+    }
+}
+
+/// Purges, writes what waits, and brings up what is behind.
+async fn bring<W: World>(shared: &Arc<Shared<W>>, projection: &W::Projection) {
+    for partition in shared.projection.partitions() {
+        said(shared, purge(shared, projection, partition).await);
+    }
+    write_waiting(shared, projection).await;
+    for partition in shared.projection.partitions() {
+        let reached = shared.projection.reached(partition);
+        // What is still to be purged is brought up in the next round.
+        if reached.is_some_and(|reached| reached.behind && reached.purge_from.is_none()) {
+            said(shared, catch_up(shared, projection, partition).await);
+        }
+    }
+}
+
+fn said<W: World>(shared: &Shared<W>, done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        trouble(shared, &error);
     }
 }
 
@@ -111,52 +128,6 @@ async fn patiently<W: World, F: Future<Output = Result<(), StoreError>>>(
         shared.runtime.sleep(waits.next().unwrap_or_default()).await;
     }
     shared.status.update(|status| status.projection = None);
-}
-
-/// Removes rows that the ledger does not know, before the first insert of a taken partition.
-async fn purge<W: World>(shared: &Shared<W>, projection: &W::Projection, partition: Partition) {
-    let Some(reached) = shared.projection.reached(partition) else { return };
-    let Some(from) = reached.purge_from else { return };
-    let purged = || async {
-        let found = projection.purge_from((partition, reached.generation), from).await?;
-        if found > 0 {
-            tracing::warn!(partition, from, found, "removed events that the ledger does not know");
-        }
-        restate_rollups(shared, projection, partition).await
-    };
-    patiently(shared, purged).await;
-    shared.projection.change(partition, reached.owner, |reached| {
-        if reached.purge_from == Some(from) {
-            reached.purge_from = None;
-        }
-    });
-}
-
-/// Rollups that a lost future of the ledger wrote would win until it has passed them: they
-/// go, and what the ledger says of their keys stands again.
-async fn restate_rollups<W: World>(
-    shared: &Shared<W>,
-    projection: &W::Projection,
-    partition: Partition,
-) -> Result<(), StoreError> {
-    let Some((generation, folded_to)) = shared.ledger.folded_standing(partition).await? else {
-        return Ok(());
-    };
-    let place = (partition, generation);
-    let keys = projection.rollups_above(place, version(generation, folded_to)).await?;
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let mut restated = shared.ledger.totals_of(partition, &keys).await?;
-    let totals = std::mem::take(&mut restated.totals);
-    let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&restated, total)).collect();
-    // Before, so that they are there whatever happens between; after, since a merge may have
-    // taken them for the older ones.
-    projection.insert_rollups(&rows).await?;
-    projection.remove_rollups_above(place, version(generation, restated.folded_to)).await?;
-    projection.insert_rollups(&rows).await?;
-    tracing::warn!(partition, found = keys.len(), "removed rollups that the ledger does not know");
-    Ok(())
 }
 
 /// Tries rows again that were set aside.
@@ -191,7 +162,7 @@ async fn write_waiting<W: World>(shared: &Shared<W>, projection: &W::Projection)
 /// Inserts rows, patiently. What ClickHouse refuses for good is halved until one row is left,
 /// which is set aside (invariant 11). `from` says where a batch of a partition begins, at or
 /// before the first of its rows.
-async fn insert_events<W: World>(
+pub(super) async fn insert_events<W: World>(
     shared: &Shared<W>,
     projection: &W::Projection,
     rows: &[EventRow],
@@ -220,6 +191,10 @@ async fn insert_events<W: World>(
         }
         trouble(shared, &error);
         shared.runtime.sleep(waits.next().unwrap_or_default()).await;
+        // Without its table nothing can be inserted, however often.
+        if !error.is_transient() {
+            said(shared, look_after(shared, projection).await);
+        }
         parts.push(part);
     }
     if !rows.is_empty() {
@@ -233,60 +208,6 @@ fn measured<W: World>(shared: &Shared<W>, table: &str, started: Duration, rows: 
     shared.metrics.insert_rows.with_label_values(&[table]).inc_by(u64::try_from(rows).unwrap_or_default());
 }
 
-/// Brings up a part of what is missing, from the journal minus the exceptions.
-async fn catch_up<W: World>(
-    shared: &Arc<Shared<W>>,
-    projection: &W::Projection,
-    partition: Partition,
-) -> Result<(), StoreError> {
-    let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
-    let place = (partition, reached.generation);
-    let batches = shared.ledger.exceptions(place, reached.to, CATCH_UP_BATCHES).await?;
-    let since = batches.first().map(|batch| batch.broker_time_max.millis());
-    shared.projection.change(partition, reached.owner, |reached| reached.behind_since = since);
-    let fitting = batches.iter().take_while(|batch| batch.from - reached.to < CATCH_UP_OFFSETS);
-    let Some(to) = fitting.last().map(|batch| batch.to) else {
-        shared.projection.change(partition, reached.owner, |reached| reached.behind = false);
-        return Ok(());
-    };
-    let (low, _) = shared.reader.watermarks(partition).await?;
-    if low > reached.to {
-        tracing::error!(partition, from = reached.to, low, "events were trimmed before they were projected");
-    }
-    let mut again = Reread::begin(shared, place, reached.to, reached.to.max(low).min(to), to);
-    while let Some(records) = again.next(shared).await? {
-        let rows = event_rows(shared, reached, partition, records).await?;
-        insert_events(shared, projection, &rows, |_| Some(reached.to)).await;
-    }
-    let progress = shared.projection.progress(partition, Reached { to, ..reached });
-    shared.ledger.advance_projected(&[progress]).await?;
-    shared.projection.change(partition, reached.owner, |now| now.to = now.to.max(to));
-    Ok(())
-}
-
-async fn event_rows<W: World>(
-    shared: &Arc<Shared<W>>,
-    reached: Reached,
-    partition: Partition,
-    records: Vec<(weir_backends::journal::OwnedRecord, bool)>,
-) -> Result<Vec<EventRow>, StoreError> {
-    let accepted: Vec<_> =
-        records.into_iter().filter(|(_, accepted)| *accepted).map(|(record, _)| record).collect();
-    let schemas = shared.decoder.schemas_for(&accepted).await?;
-    let mut rows = Vec::with_capacity(accepted.len());
-    for record in &accepted {
-        let decoded = shared.decoder.decode(&schemas, record);
-        let RecordBody::Event { event, .. } = decoded.body else {
-            let reason =
-                format!("offset {} was counted as an event, and cannot be read as one now", record.offset);
-            return Err(StoreError::corrupt("bring the projection up", reason));
-        };
-        let position = Position { generation: reached.generation, partition, offset: record.offset };
-        rows.push(EventRow::of(position, decoded.broker_time, event));
-    }
-    Ok(rows)
-}
-
 /// Writes the totals that the rollups lack.
 async fn roll_up<W: World>(
     shared: &Shared<W>,
@@ -294,16 +215,19 @@ async fn roll_up<W: World>(
     partition: Partition,
 ) -> Result<(), StoreError> {
     let Some(reached) = shared.projection.reached(partition) else { return Ok(()) };
+    if reached.purge_from.is_some() {
+        return Ok(());
+    }
     while let Some(mut pending) = shared.ledger.pending_rollup(partition).await? {
         let totals = std::mem::take(&mut pending.totals);
-        let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&pending, total)).collect();
+        let row = |total| RollupRow::of(&pending, total, reached.epoch);
+        let rows: Vec<_> = totals.into_iter().map(row).collect();
         if !rows.is_empty() {
             let started = shared.runtime.elapsed();
             projection.insert_rollups(&rows).await?;
             measured(shared, "usage_hourly_raw", started, rows.len());
         }
-        let Reached { generation, owner, .. } = reached;
-        let progress = Progress { partition, generation, owner, to: pending.to };
+        let progress = Progress { to: pending.to, ..whole(partition, reached) };
         if !shared.ledger.advance_rolled(&progress).await? {
             break;
         }

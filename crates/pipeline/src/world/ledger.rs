@@ -6,6 +6,7 @@ use weir_backends::StoreError;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::SeriesKey;
 use weir_backends::ledger::usage::{Folding, Unfolded};
@@ -90,15 +91,43 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// nothing happens and the answer is false.
     fn fold(&self, folding: &Folding) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Notes how far the projection's events reach; nothing where others own a partition by now.
+    /// Notes how far the projection's events reach; nothing where others own a partition by now,
+    /// or its epoch has risen.
     fn advance_projected(&self, progress: &[Progress])
     -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The generation of a partition and how far its usage is folded, if it was ever taken.
-    fn folded_standing(
+    /// Those partitions that still have the owner that is named.
+    fn owned(
         &self,
-        partition: Partition,
-    ) -> impl Future<Output = Result<Option<(Generation, i64)>, StoreError>> + Send;
+        owners: &[Progress],
+    ) -> impl Future<Output = Result<Vec<PartitionRow>, StoreError>> + Send;
+
+    /// Raises the epoch of a partition from the one of `from`; false where it, or the owner, is
+    /// another one by now.
+    fn raise_epoch(
+        &self,
+        from: &Progress,
+        epoch: i64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The id of the filling of the projection that the ledger believes in.
+    fn projection_id(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Begins another filling: everything is projected again. False, and nothing happens,
+    /// where the id is not `seen` any more.
+    fn renew_projection(
+        &self,
+        seen: Option<&str>,
+        id: &str,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// What up to `batches` batches accepted that lie within `span`; `None` when none does.
+    fn accepted(
+        &self,
+        place: Place,
+        span: (i64, i64),
+        batches: i64,
+    ) -> impl Future<Output = Result<Option<AcceptedRun>, StoreError>> + Send;
 
     /// What the usage rows say of some keys of a partition; keys without usage are left out.
     fn totals_of(

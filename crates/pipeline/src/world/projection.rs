@@ -18,20 +18,43 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// Inserts rollups.
     fn insert_rollups(&self, rows: &[RollupRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes events at or above an offset; how many there were.
-    fn purge_from(&self, place: Place, from: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// The ids of fillings that it is marked with; none where a table is missing.
+    fn marks(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
-    /// The keys of rollups that have a higher version.
+    /// Marks it with the id of a filling that begins.
+    fn mark(&self, id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The highest epoch among a partition's rollups and its events at or above `from`.
+    fn epoch_max(&self, place: Place, from: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// Removes events within `span` that were written before `epoch`; how many there were.
+    fn remove_events(
+        &self,
+        place: Place,
+        span: (i64, i64),
+        epoch: i64,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// How many positions within `span` have events.
+    fn count_positions(
+        &self,
+        place: Place,
+        span: (i64, i64),
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// The keys of rollups that were folded beyond `folded_to` before `epoch`.
     fn rollups_above(
         &self,
         place: Place,
-        version: u64,
+        folded_to: i64,
+        epoch: i64,
     ) -> impl Future<Output = Result<Vec<UsageKey>, StoreError>> + Send;
 
-    /// Removes rollups that have a higher version.
+    /// Removes rollups that were folded beyond `folded_to` before `epoch`.
     fn remove_rollups_above(
         &self,
         place: Place,
-        version: u64,
+        folded_to: i64,
+        epoch: i64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

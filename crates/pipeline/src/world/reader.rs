@@ -2,7 +2,7 @@
 //! ranges that are read again.
 
 use weir_backends::StoreError;
-use weir_backends::journal::OwnedRecord;
+use weir_backends::journal::{OwnedRecord, TopicIdentity};
 use weir_core::Partition;
 
 /// The usage topic, read.
@@ -35,6 +35,9 @@ pub trait JournalReader: Send + Sync + 'static {
     /// How many partitions the topic has, when it has the settings that counting relies on;
     /// other settings are a permanent error.
     fn topic(&self) -> impl Future<Output = Result<i32, StoreError>> + Send;
+
+    /// Which topic bears the name now.
+    fn identity(&self) -> impl Future<Output = Result<TopicIdentity, StoreError>> + Send;
 }
 
 /// Records of a followed partition that have arrived, by rising offset.

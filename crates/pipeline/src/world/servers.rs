@@ -9,11 +9,12 @@ use tokio::task::JoinSet;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::record_range::stream_range;
 use weir_backends::journal::{
-    JournalConsumer, OutgoingRecord, OwnedRecord, PartitionQueue, Producer, topics,
+    JournalConsumer, OutgoingRecord, OwnedRecord, PartitionQueue, Producer, TopicIdentity, TopicIds, topics,
 };
 use weir_backends::ledger::chain::{self, BatchExceptions};
 use weir_backends::ledger::commit::{self, Commit, CommitAnswer};
 use weir_backends::ledger::partition::{self, OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::projecting::{self, AcceptedRun};
 use weir_backends::ledger::rollup::{self, Rollup};
 use weir_backends::ledger::standing::{self, SeriesKey};
 use weir_backends::ledger::take;
@@ -50,12 +51,13 @@ impl World for Servers {
 pub struct KafkaReader {
     consumer: JournalConsumer,
     kafka: KafkaConfig,
+    ids: TopicIds,
 }
 
 impl KafkaReader {
     /// A reader that belongs to the group.
-    pub fn new(consumer: JournalConsumer, kafka: KafkaConfig) -> Self {
-        Self { consumer, kafka }
+    pub fn new(consumer: JournalConsumer, kafka: KafkaConfig, ids: TopicIds) -> Self {
+        Self { consumer, kafka, ids }
     }
 }
 
@@ -85,6 +87,10 @@ impl JournalReader for KafkaReader {
 
     async fn topic(&self) -> Result<i32, StoreError> {
         topics::check(&self.kafka).await
+    }
+
+    async fn identity(&self) -> Result<TopicIdentity, StoreError> {
+        self.ids.ask().await
     }
 }
 
@@ -139,16 +145,37 @@ impl ProjectionStore for Projection {
         Projection::insert_rollups(self, rows).await
     }
 
-    async fn purge_from(&self, (partition, generation): Place, from: i64) -> Result<u64, StoreError> {
-        Projection::purge_from(self, partition, generation, from).await
+    async fn marks(&self) -> Result<Vec<String>, StoreError> {
+        Projection::marks(self).await
     }
 
-    async fn rollups_above(&self, place: Place, version: u64) -> Result<Vec<UsageKey>, StoreError> {
-        Projection::rollups_above(self, place, version).await
+    async fn mark(&self, id: &str) -> Result<(), StoreError> {
+        Projection::mark(self, id).await
     }
 
-    async fn remove_rollups_above(&self, place: Place, version: u64) -> Result<(), StoreError> {
-        Projection::remove_rollups_above(self, place, version).await
+    async fn epoch_max(&self, place: Place, from: i64) -> Result<i64, StoreError> {
+        Projection::epoch_max(self, place, from).await
+    }
+
+    async fn remove_events(&self, place: Place, span: (i64, i64), epoch: i64) -> Result<u64, StoreError> {
+        Projection::remove_events(self, place, span, epoch).await
+    }
+
+    async fn count_positions(&self, place: Place, span: (i64, i64)) -> Result<u64, StoreError> {
+        Projection::count_positions(self, place, span).await
+    }
+
+    async fn rollups_above(
+        &self,
+        place: Place,
+        folded_to: i64,
+        epoch: i64,
+    ) -> Result<Vec<UsageKey>, StoreError> {
+        Projection::rollups_above(self, place, folded_to, epoch).await
+    }
+
+    async fn remove_rollups_above(&self, place: Place, folded_to: i64, epoch: i64) -> Result<(), StoreError> {
+        Projection::remove_rollups_above(self, place, folded_to, epoch).await
     }
 }
 
@@ -237,8 +264,29 @@ impl Ledger for PostgresLedger {
         partition::advance_projected(&self.pool, progress).await
     }
 
-    async fn folded_standing(&self, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
-        rollup::standing(&self.pool, partition).await
+    async fn owned(&self, owners: &[Progress]) -> Result<Vec<PartitionRow>, StoreError> {
+        partition::owned(&self.pool, owners).await
+    }
+
+    async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
+        partition::raise_epoch(&self.pool, from, epoch).await
+    }
+
+    async fn projection_id(&self) -> Result<Option<String>, StoreError> {
+        projecting::id(&self.pool).await
+    }
+
+    async fn renew_projection(&self, seen: Option<&str>, id: &str) -> Result<bool, StoreError> {
+        projecting::renew(&self.pool, seen, id).await
+    }
+
+    async fn accepted(
+        &self,
+        place: Place,
+        span: (i64, i64),
+        batches: i64,
+    ) -> Result<Option<AcceptedRun>, StoreError> {
+        projecting::accepted(&self.pool, place, span, batches).await
     }
 
     async fn totals_of(&self, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {

@@ -67,7 +67,7 @@ async fn lost(
 async fn a_changed_raw_event_is_found() {
     let more = "INSERT INTO events_raw
         SELECT generation, partition, offset, broker_time, tenant, source, id, type, time,
-            mapUpdate(data, map('bytes', '70.6')) FROM events_raw WHERE offset = 0";
+            mapUpdate(data, map('bytes', '70.6')), epoch + 1 FROM events_raw WHERE offset = 0";
     let found = "bytes: the raw events say 160.600000001 from 3 events, the ledger says 160.500000001";
     check("proofs_event", Change::Projection(more), false, found).await;
 }
@@ -75,8 +75,8 @@ async fn a_changed_raw_event_is_found() {
 #[tokio::test]
 async fn a_changed_raw_event_that_costs_nothing_is_found() {
     let renamed = "INSERT INTO events_raw
-        SELECT generation, partition, offset, broker_time, tenant, source, 'other', type, time, data
-        FROM events_raw WHERE offset = 0";
+        SELECT generation, partition, offset, broker_time, tenant, source, 'other', type, time, data,
+            epoch + 1 FROM events_raw WHERE offset = 0";
     check("proofs_id", Change::Projection(renamed), false, "batch 1/0/[0, 6): an event was changed").await;
 }
 

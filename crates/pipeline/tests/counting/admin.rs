@@ -47,13 +47,18 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Deletes the usage topic and makes an empty one of the same name and settings.
-pub(crate) async fn recreate(kafka: &KafkaConfig) {
-    let (admin, topic) = (admin(kafka), kafka.usage_topic.as_str());
-    for deleted in admin.delete_topics(&[topic], &options()).await.unwrap() {
+/// Deletes the usage topic.
+pub(crate) async fn delete(kafka: &KafkaConfig) {
+    for deleted in admin(kafka).delete_topics(&[&kafka.usage_topic], &options()).await.unwrap() {
         deleted.unwrap();
     }
     until("deleting the topic", || partitions(kafka) == 0);
+}
+
+/// Deletes the usage topic and makes an empty one of the same name and settings.
+pub(crate) async fn recreate(kafka: &KafkaConfig) {
+    delete(kafka).await;
+    let (admin, topic) = (admin(kafka), kafka.usage_topic.as_str());
     let new = NewTopic::new(topic, kafka.partitions, TopicReplication::Fixed(1));
     let new = NEEDED.iter().fold(new, |new, (name, value)| new.set(name, value));
     for made in admin.create_topics(&[new], &options()).await.unwrap() {

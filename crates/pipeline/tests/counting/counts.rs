@@ -69,16 +69,21 @@ impl House {
 
     /// Events and total calls as ClickHouse has them.
     pub(crate) async fn projected(&self) -> (u64, u64) {
+        self.try_projected().await.expect("events and rollups")
+    }
+
+    /// The same; `None` while a table is missing.
+    pub(crate) async fn try_projected(&self) -> Option<(u64, u64)> {
         let client = clickhouse::Client::default()
             .with_url(&self.clickhouse.url)
             .with_database(&self.clickhouse.database)
             .with_compression(clickhouse::Compression::None);
-        let events = client.query("SELECT count() FROM events").fetch_one().await.expect("events");
+        let events = client.query("SELECT count() FROM events").fetch_one().await.ok()?;
         let calls = client
             .query("SELECT sum(event_count) FROM usage_hourly WHERE meter = 'calls'")
             .fetch_one()
             .await
-            .expect("rollups");
-        (events, calls)
+            .ok()?;
+        Some((events, calls))
     }
 }

@@ -251,7 +251,7 @@ impl House {
             .with_url(&self.clickhouse.url)
             .with_database(&self.clickhouse.database)
             .with_compression(clickhouse::Compression::None);
-        let insert = "INSERT INTO events_raw SELECT 1, 0, 1000000, now64(3), 't0', 's', 'phantom', 'use', now64(3), map()";
+        let insert = "INSERT INTO events_raw SELECT 1, 0, 1000000, now64(3), 't0', 's', 'phantom', 'use', now64(3), map(), 99";
         client.query(insert).execute().await.expect("inserted");
     }
 

@@ -11,7 +11,7 @@
 //! | two owners; partitions move under load | `owners::two_owners…`, `owners::partitions_move_under_load…`, `scenarios::two_share_the_partitions…` |
 //! | the answer to COMMIT is lost | `answers::a_commit_whose_answer_is_lost…` (each outcome), `answers::connections_are_cut_at_random_moments…` |
 //! | ledger restored to a few batches ago | `restored::a_ledger_restored…`, `refusals::rollups_of_a_lost_future…`; numbers: `billing::runs::a_counter_behind_the_topic…` |
-//! | ClickHouse down or dropped; a restart meanwhile | `scenarios::without_clickhouse…`, `e2e::failures::clickhouse_dies…` |
+//! | ClickHouse down or dropped, rows missing; a restart meanwhile | `projection::*`, `scenarios::without_clickhouse…`, `e2e::failures::clickhouse_dies…` |
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
 //! | a long snapshot under load | none here: it is a matter of speed |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
@@ -33,6 +33,7 @@ mod answers;
 mod checked;
 mod formats;
 mod owners;
+mod projection;
 mod refusals;
 mod restored;
 mod time;

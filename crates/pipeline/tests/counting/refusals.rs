@@ -156,14 +156,14 @@ async fn rollups_of_a_lost_future_are_replaced_by_what_the_ledger_says() {
     clickhouse(
         &house,
         "INSERT INTO usage_hourly_raw SELECT tenant, meter, hour, dimensions, generation, partition,
-             quantity + 7, event_count + 7, version + 1000000
+             quantity + 7, event_count + 7, epoch + 7, folded_to + 1000000
          FROM usage_hourly_raw FINAL WHERE meter = 'calls' ORDER BY tenant, hour LIMIT 9",
     )
     .await;
     clickhouse(
         &house,
         "INSERT INTO usage_hourly_raw SELECT tenant, meter, hour, '{\"region\":\"never\"}', generation,
-             partition, quantity, event_count, version + 1000000
+             partition, quantity, event_count, epoch + 7, folded_to + 1000000
          FROM usage_hourly_raw FINAL WHERE meter = 'calls' ORDER BY tenant, hour LIMIT 3",
     )
     .await;

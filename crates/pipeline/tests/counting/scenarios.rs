@@ -270,7 +270,7 @@ async fn a_ledger_ahead_of_its_journal_is_refused_in_words() {
     let deadline = Instant::now() + std::time::Duration::from_secs(30);
     let problems = loop {
         let problems = running.status.problems();
-        if problems.iter().filter(|words| words.contains("raise the generation")).count() == 2 {
+        if problems.iter().filter(|words| words.contains("weir ledger accept-topic")).count() == 2 {
             break problems;
         }
         assert!(Instant::now() < deadline, "{problems:?}");

@@ -3,8 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use weir_backends::ledger::generation::Begun;
+use weir_pipeline::accept_topic;
+
 use crate::admin;
-use crate::house::{House, PARTITIONS};
+use crate::counts::Count;
+use crate::house::{House, PARTITIONS, count as house_count};
 use crate::scenarios::{ACCEPTED, journal, stack};
 
 /// What was counted, without who counts it.
@@ -62,22 +66,25 @@ const CASES: [Case; 6] = [
     (
         "recreated_with_fewer_records",
         Accident::Recreated(8),
-        &["the ledger has counted up to", "the topic was recreated or cut", "raise the generation"],
+        &["is another one than the ledger has counted", "made again", "weir ledger accept-topic"],
     ),
     (
         "recreated_with_more_records",
         Accident::Recreated(2_000),
-        &["holds another record", "cut and refilled", "raise the generation"],
+        &["is another one than the ledger has counted", "made again", "weir ledger accept-topic"],
     ),
     (
         "trimmed_above_what_was_counted",
         Accident::Trimmed,
-        &["the journal was trimmed to offset", "records are lost", "raise the generation"],
+        &["the journal was trimmed to offset", "records are lost", "weir ledger accept-topic"],
     ),
     (
         "widened",
         Accident::Widened(6),
-        &["has 6 partitions, but counting began with 4", "recreate it with 4 or begin a new ledger"],
+        &[
+            "has 6 partitions, but counting began with 4",
+            "recreate it with 4 and run `weir ledger accept-topic`",
+        ],
     ),
     (
         "compacted",
@@ -134,4 +141,59 @@ async fn check((name, accident, words): Case) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(house.text(LEDGER).await, before, "{name}: the ledger was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_gone_is_not_made_again_in_silence() {
+    let house = House::build(stack(), "gone").await;
+    let running = house.start();
+    let (_, records) = journal(&house, 0, 100);
+    house.produce(records).await;
+    house.until(ACCEPTED, 100, 60).await;
+    running.stop().await;
+    admin::delete(&house.kafka).await;
+    let mut running = house.start();
+    let refusal = (&mut running.task).await.unwrap().unwrap_err().to_string();
+    assert!(refusal.contains("is gone") && refusal.contains("weir ledger accept-topic"), "{refusal}");
+    assert!(accept_topic::look(&house.pool, &house.kafka).await.is_err());
+}
+
+/// What was counted of the topic before stays and is billed; what is there now is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_topic_is_counted_from_its_beginning_and_what_was_counted_stays() {
+    let house = House::build(stack(), "accepted").await;
+    let running = house.start();
+    let (mut all, records) = journal(&house, 0, 300);
+    house.produce(records).await;
+    house.until(ACCEPTED, 300, 60).await;
+    house.settle(30).await;
+    running.stop().await;
+    assert!(accept_topic::look(&house.pool, &house.kafka).await.unwrap().is_needless());
+    admin::recreate(&house.kafka).await;
+    let (events, records) = journal(&house, 10_000, 10_200);
+    all.extend(events);
+    house.produce(records).await;
+
+    let before = house.text(LEDGER).await;
+    let seen = accept_topic::look(&house.pool, &house.kafka).await.unwrap();
+    assert!(!seen.is_needless() && seen.partitions.len() == 4);
+    assert_eq!(house.text(LEDGER).await, before, "looking has changed the ledger");
+    let begun = accept_topic::accept(&house.pool, &seen, house.now).await.unwrap();
+    assert_eq!(begun, Begun::Generation(2));
+    let again = accept_topic::accept(&house.pool, &seen, house.now).await.unwrap();
+    assert_eq!(again, Begun::Another(2));
+
+    let running = house.start();
+    house.until(ACCEPTED, 500, 60).await;
+    house.settle(30).await;
+    assert_eq!(house.projected().await, (500, 500));
+    // Each generation keeps its own usage rows; a value that both have is one value.
+    let sets = "SELECT count(DISTINCT (tenant, hour, dimensions, value_hash)) FROM usage_unique";
+    let expected = house_count(&all);
+    assert_eq!(house.number(sets).await, expected.values().map(|one| one.users_by_hour).sum::<i64>());
+    let facts = |one: &Count| (one.events, one.calls, one.thousandths);
+    let counted = house.counted().await;
+    assert!(counted.values().map(facts).eq(expected.values().map(facts)), "{counted:?} {expected:?}");
+    house.expect_whole_chain().await;
+    running.stop().await;
 }

@@ -94,6 +94,7 @@ impl Hosts {
                 topic: USAGE.to_owned(),
                 partitions: cast.partitions,
                 generation: 1,
+                topic_id: None,
             },
             settings: cast.settings(),
             metrics: Arc::clone(&self.metrics),

@@ -6,6 +6,7 @@ use weir_backends::StoreError;
 use weir_backends::journal::Fingerprint;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::projecting::AcceptedRun;
 use weir_core::{ContentSum, Generation, Hash128, Partition, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::meter::Meter;
@@ -101,9 +102,42 @@ impl Ledger {
         moves
     }
 
+    /// `raise_epoch`.
+    pub(crate) fn raise_epoch(&mut self, from: &Progress, epoch: i64) -> bool {
+        let Some(line) = self.owned(from) else { return false };
+        line.row.epoch = epoch.max(line.row.epoch);
+        true
+    }
+
+    /// `owned`.
+    pub(crate) fn owned_rows(&self, owners: &[Progress]) -> Vec<PartitionRow> {
+        let owned = owners.iter().filter_map(|one| {
+            let line = self.partitions.get(&one.partition)?;
+            let same = line.row.generation == one.generation && line.owner == Some(one.owner);
+            same.then(|| line.row.clone())
+        });
+        owned.collect()
+    }
+
+    /// `accepted`.
+    pub(crate) fn accepted(
+        &self,
+        place: (Partition, Generation),
+        (from, to): (i64, i64),
+        batches: i64,
+    ) -> Option<AcceptedRun> {
+        let within = self.chain(place, from).filter(|(_, batch)| batch.to <= to);
+        let run: Vec<_> = within.take(usize::try_from(batches).unwrap_or(usize::MAX)).collect();
+        let (first, last) = (run.first()?, run.last()?);
+        let accepted = run.iter().map(|(_, batch)| batch.counts.accepted).sum();
+        Some(AcceptedRun { from: first.0, to: last.1.to, accepted })
+    }
+
     fn owned(&mut self, progress: &Progress) -> Option<&mut PartitionLine> {
         let line = self.partitions.get_mut(&progress.partition)?;
-        let same = line.row.generation == progress.generation && line.owner == Some(progress.owner);
+        let same = line.row.generation == progress.generation
+            && line.owner == Some(progress.owner)
+            && line.row.epoch == progress.epoch;
         same.then_some(line)
     }
 }
@@ -129,11 +163,13 @@ impl Servers {
                 folded_to: first_offset,
                 projected_to: first_offset,
                 rolled_to: first_offset,
+                epoch: 0,
             },
             owner: None,
             takings: 0,
         });
         line.takings += 1;
+        line.row.epoch += 1;
         line.owner = Some(if counted { u128::from(line.takings).to_be_bytes() } else { owner });
         let last: Option<Fingerprint> = line.row.last.clone().filter(|_| !forgets);
         PartitionRow { last, ..line.row.clone() }

@@ -32,11 +32,14 @@ impl Servers {
                 continue;
             }
             let key = (row.generation, row.partition, row.offset);
-            if let Some(before) = self.projection.events.insert(key, row.clone())
-                && before != row
-            {
-                self.projection.contradictions += 1;
+            if let Some(held) = self.projection.events.get(&key) {
+                let alike = EventRow { epoch: row.epoch, ..held.clone() };
+                self.projection.contradictions += u64::from(alike != row);
+                if held.epoch > row.epoch {
+                    continue;
+                }
             }
+            self.projection.events.insert(key, row);
         }
     }
 
@@ -56,7 +59,7 @@ impl Servers {
                 row.partition,
             );
             match self.projection.rollups.get_mut(&key) {
-                Some(held) if held.version > row.version => {}
+                Some(held) if (held.epoch, held.folded_to) > (row.epoch, row.folded_to) => {}
                 Some(held) => *held = row,
                 None => {
                     self.projection.rollups.insert(key, row);
@@ -65,9 +68,34 @@ impl Servers {
         }
     }
 
+    /// `epoch_max`.
+    pub(crate) fn epoch_max(&self, (partition, generation): (Partition, Generation), from: i64) -> i64 {
+        let events =
+            self.projection.events.range((generation, partition, from)..(generation, partition, i64::MAX));
+        let rollups = self.projection.rollups.values();
+        let rollups = rollups.filter(|row| row.partition == partition && row.generation == generation);
+        let epochs = events.map(|(_, row)| row.epoch).chain(rollups.map(|row| row.epoch));
+        epochs.max().unwrap_or(0)
+    }
+
+    /// `count_positions`.
+    pub(crate) fn count_positions(
+        &self,
+        (partition, generation): (Partition, Generation),
+        (from, to): (i64, i64),
+    ) -> u64 {
+        let within = self.projection.events.range((generation, partition, from)..(generation, partition, to));
+        u64::try_from(within.count()).unwrap_or(u64::MAX)
+    }
+
     /// `rollups_above`.
-    pub(crate) fn rollups_above(&self, place: (Partition, Generation), version: u64) -> Vec<UsageKey> {
-        let above = self.projection.rollups.values().filter(|row| is_above(row, place, version));
+    pub(crate) fn rollups_above(
+        &self,
+        place: (Partition, Generation),
+        folded_to: i64,
+        epoch: i64,
+    ) -> Vec<UsageKey> {
+        let above = self.projection.rollups.values().filter(|row| is_above(row, place, folded_to, epoch));
         let key = |row: &RollupRow| {
             Some(UsageKey {
                 tenant: TenantId::new(&row.tenant).ok()?,
@@ -80,23 +108,40 @@ impl Servers {
     }
 
     /// `remove_rollups_above`.
-    pub(crate) fn remove_rollups_above(&mut self, place: (Partition, Generation), version: u64) {
-        self.projection.rollups.retain(|_, row| !is_above(row, place, version));
+    pub(crate) fn remove_rollups_above(
+        &mut self,
+        place: (Partition, Generation),
+        folded_to: i64,
+        epoch: i64,
+    ) {
+        self.projection.rollups.retain(|_, row| !is_above(row, place, folded_to, epoch));
     }
 
-    /// `purge_from`.
-    pub(crate) fn purge_from(&mut self, (partition, generation): (Partition, Generation), from: i64) -> u64 {
+    /// `remove_events`.
+    pub(crate) fn remove_events(
+        &mut self,
+        (partition, generation): (Partition, Generation),
+        (from, to): (i64, i64),
+        epoch: i64,
+    ) -> u64 {
         if self.mistaken(Mutation::KeepPhantoms) {
             return 0;
         }
         let before = self.projection.events.len();
-        let unknown =
-            |key: &(Generation, Partition, i64)| key.0 == generation && key.1 == partition && key.2 >= from;
-        self.projection.events.retain(|key, _| !unknown(key));
+        let within = |key: &(Generation, Partition, i64)| {
+            key.0 == generation && key.1 == partition && (from..to).contains(&key.2)
+        };
+        self.projection.events.retain(|key, row| !within(key) || row.epoch >= epoch);
         u64::try_from(before - self.projection.events.len()).unwrap_or(0)
     }
 }
 
-fn is_above(row: &RollupRow, (partition, generation): (Partition, Generation), version: u64) -> bool {
-    row.partition == partition && row.generation == generation && row.version > version
+fn is_above(
+    row: &RollupRow,
+    (partition, generation): (Partition, Generation),
+    folded_to: i64,
+    epoch: i64,
+) -> bool {
+    let there = row.partition == partition && row.generation == generation;
+    there && row.folded_to > folded_to && row.epoch < epoch
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use weir_backends::StoreError;
-use weir_backends::journal::{OutgoingRecord, OwnedRecord};
+use weir_backends::journal::{OutgoingRecord, OwnedRecord, TopicIdentity};
 use weir_core::Partition;
 use weir_pipeline::world::{JournalReader, JournalWriter, RecordQueue, RecordRange};
 
@@ -123,6 +123,13 @@ impl JournalReader for SimReader {
     async fn topic(&self) -> Result<i32, StoreError> {
         let work = |servers: &mut Servers| Ok(i32::try_from(servers.journal.usage.len()).unwrap_or(0));
         self.0.call(Server::Journal, "look at the topic", String::new, work).await
+    }
+
+    async fn identity(&self) -> Result<TopicIdentity, StoreError> {
+        // Topics of a simulation have no ids: the fingerprint alone must find another one.
+        self.0
+            .call(Server::Journal, "ask which topic it is", String::new, |_| Ok(TopicIdentity::Unnamed))
+            .await
     }
 
     fn range(&self, partition: Partition, from: i64, to: i64) -> SimRange {

@@ -4,6 +4,7 @@ use weir_backends::StoreError;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::SeriesKey;
 use weir_backends::ledger::usage::{Folding, Unfolded};
@@ -14,6 +15,7 @@ use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 use weir_pipeline::world::{Ledger, Place};
 
+use super::projection::FILLING;
 use crate::servers::Servers;
 use crate::stage::{Hand, Server};
 
@@ -127,12 +129,34 @@ impl Ledger for SimLedger {
         self.ask("advance projected", || text.join(", "), work).await
     }
 
-    async fn folded_standing(&self, partition: Partition) -> Result<Option<(Generation, i64)>, StoreError> {
-        let work = move |servers: &mut Servers| {
-            let line = servers.ledger.partitions.get(&partition);
-            Ok(line.map(|line| (line.row.generation, line.row.folded_to)))
-        };
-        self.ask("folded standing", || partition.to_string(), work).await
+    async fn owned(&self, owners: &[Progress]) -> Result<Vec<PartitionRow>, StoreError> {
+        let owners = owners.to_vec();
+        let work = move |servers: &mut Servers| Ok(servers.ledger.owned_rows(&owners));
+        self.ask("owned", String::new, work).await
+    }
+
+    async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
+        let from = *from;
+        let work = move |servers: &mut Servers| Ok(servers.ledger.raise_epoch(&from, epoch));
+        self.ask("raise the epoch", || format!("{} to {epoch}", from.partition), work).await
+    }
+
+    async fn projection_id(&self) -> Result<Option<String>, StoreError> {
+        self.ask("projection id", String::new, |_| Ok(Some(FILLING.to_owned()))).await
+    }
+
+    async fn renew_projection(&self, _: Option<&str>, id: &str) -> Result<bool, StoreError> {
+        self.ask("renew the projection", || id.to_owned(), |_| Ok(false)).await
+    }
+
+    async fn accepted(
+        &self,
+        place: Place,
+        span: (i64, i64),
+        batches: i64,
+    ) -> Result<Option<AcceptedRun>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.ledger.accepted(place, span, batches));
+        self.ask("accepted", || format!("{} {span:?}", place.0), work).await
     }
 
     async fn totals_of(&self, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {

@@ -12,6 +12,9 @@ use crate::stage::{Hand, Server};
 /// The projection in the hand of a process.
 pub(crate) struct SimProjection(pub(crate) Hand);
 
+/// The only filling that there is.
+pub(super) const FILLING: &str = "simulated";
+
 impl ProjectionStore for SimProjection {
     async fn prepare(&self) -> Result<(), StoreError> {
         self.0.call(Server::Projection, "prepare the projection", String::new, |_| Ok(())).await
@@ -60,19 +63,44 @@ impl ProjectionStore for SimProjection {
         self.0.call(Server::Projection, "insert rollups", || format!("{count} rows"), work).await
     }
 
-    async fn purge_from(&self, place: Place, from: i64) -> Result<u64, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.purge_from(place, from));
-        self.0.call(Server::Projection, "purge", || format!("{} from {from}", place.0), work).await
+    async fn marks(&self) -> Result<Vec<String>, StoreError> {
+        // The servers of a simulation lose nothing that was acknowledged.
+        self.0.call(Server::Projection, "marks", String::new, |_| Ok(vec![FILLING.to_owned()])).await
     }
 
-    async fn rollups_above(&self, place: Place, version: u64) -> Result<Vec<UsageKey>, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.rollups_above(place, version));
+    async fn mark(&self, id: &str) -> Result<(), StoreError> {
+        self.0.call(Server::Projection, "mark", || id.to_owned(), |_| Ok(())).await
+    }
+
+    async fn epoch_max(&self, place: Place, from: i64) -> Result<i64, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.epoch_max(place, from));
+        self.0.call(Server::Projection, "highest epoch", || format!("{} from {from}", place.0), work).await
+    }
+
+    async fn remove_events(&self, place: Place, span: (i64, i64), epoch: i64) -> Result<u64, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.remove_events(place, span, epoch));
+        let detail = || format!("{} from {} before epoch {epoch}", place.0, span.0);
+        self.0.call(Server::Projection, "remove events", detail, work).await
+    }
+
+    async fn count_positions(&self, place: Place, span: (i64, i64)) -> Result<u64, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.count_positions(place, span));
+        self.0.call(Server::Projection, "count positions", || format!("{} {span:?}", place.0), work).await
+    }
+
+    async fn rollups_above(
+        &self,
+        place: Place,
+        folded_to: i64,
+        epoch: i64,
+    ) -> Result<Vec<UsageKey>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.rollups_above(place, folded_to, epoch));
         self.0.call(Server::Projection, "rollups above", || place.0.to_string(), work).await
     }
 
-    async fn remove_rollups_above(&self, place: Place, version: u64) -> Result<(), StoreError> {
+    async fn remove_rollups_above(&self, place: Place, folded_to: i64, epoch: i64) -> Result<(), StoreError> {
         let work = move |servers: &mut Servers| {
-            servers.remove_rollups_above(place, version);
+            servers.remove_rollups_above(place, folded_to, epoch);
             Ok(())
         };
         self.0.call(Server::Projection, "remove rollups above", || place.0.to_string(), work).await

@@ -12,7 +12,7 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<bool> {
     let pool = postgres::connect(&config.postgres).await?;
     postgres::migrate(&pool).await?;
     eprintln!("Postgres: the ledger is up to date");
-    topics::ensure(&config.kafka).await?;
+    topics::ensure_for(&config.kafka, postgres::has_counted(&pool).await?).await?;
     let mut kafka = config.kafka.clone();
     kafka.partitions = topics::partitions(&config.kafka).await?;
     eprintln!("Kafka: {} has {} partitions", kafka.usage_topic, kafka.partitions);

@@ -1,4 +1,4 @@
-//! `weir ledger status|check`: what was counted, and the proof of it.
+//! `weir ledger status|check|accept-topic`: what was counted, and the proof of it.
 
 use weir_backends::{catalog, ledger_audit, postgres};
 use weir_core::HashKey;
@@ -8,13 +8,14 @@ use crate::cli::{Ledger, Output};
 use crate::config::Config;
 use crate::table::{self, Cell};
 
-use super::ledger_pool;
+use super::{accept_topic, ledger_pool};
 
 /// Shows where counting stands, or proves it.
 pub(crate) async fn run(config: &Config, command: &Ledger) -> anyhow::Result<bool> {
     match command {
         Ledger::Status(output) => status(config, *output).await,
         Ledger::Check(output) => check(config, *output).await,
+        Ledger::AcceptTopic(command) => accept_topic::run(config, command).await,
     }
 }
 

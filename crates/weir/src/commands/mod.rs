@@ -1,6 +1,7 @@
 //! What each subcommand does: reach the servers it needs, call one part, print.
 //! `Ok(false)` means that the answer is "no" (exit code 1); a proof may also stay open.
 
+mod accept_topic;
 mod books;
 mod catalog;
 mod configuration;
@@ -8,6 +9,7 @@ mod health;
 mod ledger;
 mod load;
 mod plane;
+mod projection;
 mod serve;
 
 use std::process::ExitCode;
@@ -68,6 +70,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Tenant(command) => plane::tenant(&config, &command).await,
         Command::Key(command) => plane::key(&config, &command).await,
         Command::Ledger(command) => ledger::run(&config, &command).await,
+        Command::Projection(command) => projection::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
         Command::Invoice(command) => books::show(&config, &command).await,
         Command::Verify(which) => return books::verify(&config, &which).await,

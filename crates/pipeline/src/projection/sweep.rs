@@ -1,0 +1,97 @@
+//! Counts what is in ClickHouse, a run of batches at a time, round and round, against what the
+//! ledger accepted. Where they differ the run is projected again from the journal, and what
+//! does not belong there goes. What Kafka no longer holds is not looked at: raw events may
+//! have been let go there too, and could not be brought back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_backends::StoreError;
+use weir_backends::ledger::partition::PartitionRow;
+use weir_backends::ledger::projecting::AcceptedRun;
+use weir_core::Partition;
+
+use super::catch_up::project;
+use super::filling::follow;
+use super::queue::{Reached, whole};
+use crate::counting::shared::Shared;
+use crate::world::{JournalReader, Ledger, ProjectionStore, World};
+
+/// Batches that are counted at once in a partition.
+const BATCHES: i64 = 2_000;
+
+/// How far each partition has been counted in this round.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    counted_to: BTreeMap<Partition, i64>,
+}
+
+impl Sweep {
+    /// Counts the next run of each partition of this process.
+    pub(super) async fn look<W: World>(
+        &mut self,
+        shared: &Arc<Shared<W>>,
+        projection: &W::Projection,
+    ) -> Result<(), StoreError> {
+        for row in follow(shared).await? {
+            let Some(reached) = shared.projection.reached(row.partition) else { continue };
+            if reached.purge_from.is_none() && reached.epoch == row.epoch {
+                self.count(shared, projection, &row, reached).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn count<W: World>(
+        &mut self,
+        shared: &Arc<Shared<W>>,
+        projection: &W::Projection,
+        row: &PartitionRow,
+        reached: Reached,
+    ) -> Result<(), StoreError> {
+        let place = (row.partition, row.generation);
+        let (low, _) = shared.reader.watermarks(row.partition).await?;
+        let from = self.counted_to.get(&row.partition).copied().unwrap_or(row.first_offset);
+        let span = (from.max(row.first_offset).max(low), row.projected_to);
+        let Some(run) = shared.ledger.accepted(place, span, BATCHES).await? else {
+            self.counted_to.remove(&row.partition);
+            return Ok(());
+        };
+        let found = projection.count_positions(place, (run.from, run.to)).await?;
+        if found != run.accepted {
+            mend(shared, projection, (row.partition, reached), run, found).await?;
+        }
+        self.counted_to.insert(row.partition, run.to);
+        Ok(())
+    }
+}
+
+/// Projects a run again, under an epoch of its own, so that what was there before can go.
+async fn mend<W: World>(
+    shared: &Arc<Shared<W>>,
+    projection: &W::Projection,
+    (partition, reached): (Partition, Reached),
+    run: AcceptedRun,
+    found: u64,
+) -> Result<(), StoreError> {
+    let AcceptedRun { from, to, accepted } = run;
+    tracing::error!(partition, from, to, accepted, found, "ClickHouse does not hold what was accepted");
+    let epoch = reached.epoch + 1;
+    if !shared.ledger.raise_epoch(&whole(partition, reached), epoch).await? {
+        return Ok(());
+    }
+    shared.projection.change(partition, reached.owner, |now| now.epoch = epoch);
+    let reached = Reached { epoch, ..reached };
+    let is_whole = project(shared, projection, (partition, reached), (from, to)).await?;
+    let place = (partition, reached.generation);
+    if is_whole {
+        projection.remove_events(place, (from, to), epoch).await?;
+    }
+    let found = projection.count_positions(place, (from, to)).await?;
+    if found == accepted {
+        tracing::warn!(partition, from, to, accepted, "projected again what ClickHouse did not hold");
+    } else {
+        tracing::error!(partition, from, to, accepted, found, "ClickHouse still does not hold it");
+    }
+    Ok(())
+}

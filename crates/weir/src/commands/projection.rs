@@ -1,0 +1,58 @@
+//! `weir projection rebuild`: has ClickHouse filled again from the journal and the ledger,
+//! while counting goes on. Whoever counts notices within a second and does it.
+
+use anyhow::Context;
+use weir_backends::ledger::{partition, projecting};
+use weir_core::Timestamp;
+
+use crate::cli::{Projection, Rebuild};
+use crate::config::Config;
+
+use super::ledger_pool;
+
+/// Carries out the command.
+pub(crate) async fn run(config: &Config, command: &Projection) -> anyhow::Result<bool> {
+    let Projection::Rebuild(rebuild) = command;
+    let pool = ledger_pool(config).await?;
+    let rows = partition::all(&pool).await?;
+    let chosen: Vec<_> =
+        rows.iter().filter(|row| rebuild.partition.is_none_or(|only| only == row.partition)).collect();
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "no such partition was ever counted; `weir ledger status` shows them"
+    );
+    for row in chosen {
+        let from = match beginning(rebuild)? {
+            Beginning::First => Some(row.first_offset),
+            Beginning::Offset(offset) => Some(offset),
+            Beginning::Time(time) => projecting::reaching(&pool, row.partition, time).await?,
+        };
+        let Some(from) = from else {
+            eprintln!("partition {}: nothing arrived so late", row.partition);
+            continue;
+        };
+        if let Some((from, next)) = projecting::again(&pool, row.partition, from).await? {
+            println!("partition {}: [{from}, {next}) is projected again", row.partition);
+        }
+    }
+    eprintln!(
+        "`weir serve` does it within seconds, or when it is started; `weir ledger status` shows how far it is."
+    );
+    Ok(true)
+}
+
+enum Beginning {
+    First,
+    Offset(i64),
+    Time(Timestamp),
+}
+
+fn beginning(rebuild: &Rebuild) -> anyhow::Result<Beginning> {
+    let Some(text) = &rebuild.from else { return Ok(Beginning::First) };
+    if let Ok(offset) = text.parse() {
+        return Ok(Beginning::Offset(offset));
+    }
+    let time = chrono::DateTime::parse_from_rfc3339(text)
+        .with_context(|| format!("{text:?} is neither an offset nor a time such as 2026-01-31T00:00:00Z"))?;
+    Ok(Beginning::Time(Timestamp::from(time.to_utc())))
+}
