@@ -3,7 +3,7 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-backlog fmt
+.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-backlog fmt
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ chaos: build setup ## Kill, freeze, cut and lose things under load: ROUNDS=3 SEE
 
 soak: build setup ## Load for MINUTES=60, with samples of memory, handles and threads
 	cargo run --quiet --bin weir-chaos -- soak --minutes $(or $(MINUTES),60)
+
+simulate: tools ## Crashes, simulated: SEEDS=… FROM=… (STEPS=1 tells every decision of one)
+	cargo run --quiet --bin simulate -- --seeds $(or $(SEEDS),1000) --from $(or $(FROM),1) $(if $(STEPS),--steps) $(if $(MUTATION),--mutation $(MUTATION))
 
 lint: tools ## Check the format and run clippy
 	cargo fmt --all --check

@@ -103,7 +103,7 @@ mod tests {
         for poison in [vec![0], vec![63], vec![64, 65], vec![5, 40, 127]] {
             let (rejected, commits) = count(128, &poison, true).unwrap();
             assert_eq!(rejected, poison);
-            assert!(commits <= 2 + poison.len() * 16, "{commits} commits for {poison:?}");
+            assert!(commits <= 2 + poison.len() * 32, "{commits} commits for {poison:?}");
         }
     }
 
