@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use weir_core::digest::Digest;
+use weir_core::journal::partition_of;
 use weir_core::{HashKey, Position};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Alert, AlertKind, Direction, Outcome, RejectReason};
@@ -32,11 +33,12 @@ pub(crate) fn apply_mistaken(
             outcome
         }
         Mutation::WallClockLateness => {
-            let window_ms = shard.config().window_ms;
+            let (window_ms, partitions) = (shard.config().window_ms, shard.config().partitions);
             let oldest = runtime.now().plus_millis(-window_ms);
             let mut records = batch.to_records();
             for record in &mut records {
                 if let RecordBody::Event { event, .. } = &record.body
+                    && partition_of(event.tenant.as_bytes(), partitions) == batch.partition
                     && event.time.is_some_and(|time| time < oldest)
                 {
                     let (reason, detail) = (RejectReason::TooLate, "by the wall clock".to_owned());

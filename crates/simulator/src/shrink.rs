@@ -1,7 +1,8 @@
 //! Makes a failing play shorter: acts are left out and faults are spared as long as it still
 //! fails, be it in another way. The decisions in between are those of the seed.
 
-use crate::play::{Options, play};
+use crate::play::Options;
+use crate::seeds::play_guarded;
 
 /// Plays at most, for one seed.
 const PLAYS_MAX: usize = 600;
@@ -32,7 +33,7 @@ impl Shrinker {
             return false;
         }
         self.plays_left -= 1;
-        let Some(wrong) = play(&options).wrong else { return false };
+        let Some(wrong) = play_guarded(&options).wrong else { return false };
         (self.options, self.wrong) = (options, wrong);
         true
     }
@@ -58,7 +59,7 @@ impl Shrinker {
     }
 
     fn spare_faults(&mut self) {
-        let happened = play(&self.options).faults;
+        let happened = play_guarded(&self.options).faults;
         let mut width = happened.len().div_ceil(2);
         while width > 0 {
             for part in happened.chunks(width) {
@@ -77,14 +78,14 @@ impl Shrinker {
 /// Makes a failing play shorter; `None` when it does not fail.
 pub fn shrink(options: &Options) -> Option<Shrunk> {
     let options = Options { told: false, ..options.clone() };
-    let first = play(&options);
+    let first = play_guarded(&options);
     let wrong = first.wrong?;
     let (acts, faults) = (first.acts.len(), first.faults.len());
     let mut shrinker = Shrinker { plays_left: PLAYS_MAX, options, wrong };
     shrinker.spare_faults();
     shrinker.leave_out_acts(acts);
     shrinker.spare_faults();
-    let last = play(&shrinker.options);
+    let last = play_guarded(&shrinker.options);
     Some(Shrunk {
         acts: (acts, last.acts.len()),
         faults: (faults, last.faults.len()),

@@ -54,7 +54,8 @@ pub(crate) fn check(play: &Play) -> Option<String> {
     let whole = |partition: i32| !play.recreated.contains(&partition);
     told.iter()
         .find_map(|told| {
-            chain(servers, told).or_else(|| usage(servers, told)).or_else(|| forwards(servers, told))
+            let folded = || if whole(told.partition) { usage(servers, told) } else { None };
+            chain(servers, told).or_else(folded).or_else(|| forwards(servers, told))
         })
         .or_else(|| {
             told.iter().filter(|told| whole(told.partition)).find_map(|told| projection(servers, told))
@@ -63,11 +64,6 @@ pub(crate) fn check(play: &Play) -> Option<String> {
         .or_else(|| told.iter().find_map(|told| dead_letters(servers, told)))
         .or_else(|| limits(servers, &told))
         .or_else(|| levels(play, &told, &published))
-        .or_else(|| {
-            let contradictions = servers.projection.contradictions;
-            let sure = told.iter().all(|told| told.unsure.is_empty());
-            (contradictions > 0 && sure).then(|| format!("{contradictions} rows were projected in two ways"))
-        })
 }
 
 fn log_of<'a>(servers: &'a Servers, partition: i32) -> &'a PartitionLog {
@@ -267,10 +263,9 @@ fn forwards(servers: &Servers, told: &Told<'_>) -> Option<String> {
 
 /// ClickHouse has each accepted event once, as it was, and the totals of the ledger.
 fn projection(servers: &Servers, told: &Told<'_>) -> Option<String> {
-    let ours = (1, told.partition, i64::MIN)..(1, told.partition, i64::MAX);
     let mut found = BTreeMap::new();
-    for (key, row) in servers.projection.events.range(ours) {
-        found.insert(key.2, (row.tenant.clone(), row.source.clone(), row.id.clone(), row.time));
+    for (offset, row) in servers.projection.events((told.partition, 1)) {
+        found.insert(offset, (row.tenant.clone(), row.source.clone(), row.id.clone(), row.time));
     }
     let as_row = |(offset, (event, time_ms)): (&i64, &(Event, i64))| {
         (*offset, (event.tenant.clone(), event.source.clone(), event.id.clone(), *time_ms))
@@ -280,8 +275,8 @@ fn projection(servers: &Servers, told: &Told<'_>) -> Option<String> {
         return Some(format!("projected events of partition {}: {words}", told.partition));
     }
     let mut found = BTreeMap::new();
-    for (key, row) in servers.projection.rollups.iter().filter(|(key, _)| key.5 == told.partition) {
-        let key = (key.0.clone(), key.1.clone(), key.2, key.3.clone());
+    for row in servers.projection.rollups(told.partition) {
+        let key = (row.tenant.clone(), row.meter.clone(), row.hour, row.dimensions.clone());
         found.insert(key, (row.quantity, row.event_count));
     }
     different(&expected_usage(told), &found)

@@ -31,7 +31,7 @@ pub struct Options {
 }
 
 /// How it went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Played {
     /// What the oracle, or the engine, found to be wrong.
     pub wrong: Option<String>,
@@ -61,6 +61,8 @@ pub(crate) struct Play {
     pub(crate) written: Vec<crate::scenario::Draft>,
     pub(crate) written_at_ms: Vec<i64>,
     pub(crate) recreated: BTreeSet<i32>,
+    /// When a call failed last.
+    pub(crate) faulted_at_ms: i64,
     /// When tenants were in the catalogue.
     pub(crate) presence: oracle::Presence,
 }
@@ -107,6 +109,7 @@ impl Play {
             written: Vec::new(),
             written_at_ms: Vec::new(),
             recreated: BTreeSet::new(),
+            faulted_at_ms: crate::scenario::BEGIN_MS,
             presence: oracle::Presence::default(),
         }
     }
@@ -253,6 +256,9 @@ impl Play {
                 call.detail
             )
         });
+        if !matches!(decision, Decision::Fate(Fate::Works | Fate::AnswersLater)) {
+            self.faulted_at_ms = state.now_ms;
+        }
         match decision {
             Decision::Fate(Fate::Works) => {
                 effect(&mut state.servers);

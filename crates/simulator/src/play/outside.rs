@@ -61,6 +61,7 @@ impl Play {
             Act::Restore(at_once) => self.restore(*at_once),
             Act::Recreate(partition) => self.recreate(*partition),
             Act::Trim(partition) => self.trim(*partition),
+            Act::DropProjection => self.stage.state().servers.projection.drop_all(),
         }
     }
 

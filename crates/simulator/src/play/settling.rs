@@ -7,8 +7,8 @@ use super::director::Play;
 
 /// Decisions within which everything must have settled.
 const STEPS_MAX: u64 = 60_000;
-/// Longer than any wait between attempts.
-const PATIENCE_MS: i64 = 6_000;
+/// Longer than any wait between attempts: five seconds, and as much again by chance.
+const PATIENCE_MS: i64 = 10_500;
 
 impl Play {
     /// Lets everything settle; why it does not, in words.
@@ -23,10 +23,11 @@ impl Play {
                 self.give_back(host);
             }
         }
-        let (from_ms, from_step) = {
+        let quiet_from_ms = self.faulted_at_ms + PATIENCE_MS;
+        let from_step = {
             let mut state = self.stage.state();
             state.trace.line(|| "    nothing goes wrong any more".to_owned());
-            (state.now_ms, state.step)
+            state.step
         };
         loop {
             self.executor.run_until_idle();
@@ -34,7 +35,7 @@ impl Play {
                 let state = self.stage.state();
                 (state.now_ms, state.step, state.calls.is_empty())
             };
-            if quiet && now_ms >= from_ms + PATIENCE_MS && self.unsettled().is_none() {
+            if quiet && now_ms >= quiet_from_ms && self.unsettled().is_none() {
                 return Ok(());
             }
             if step > from_step + STEPS_MAX {

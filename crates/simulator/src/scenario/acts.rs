@@ -47,6 +47,8 @@ pub enum Act {
     Recreate(i32),
     /// Records go that are older than anything can need.
     Trim(i32),
+    /// The projection's folder is deleted.
+    DropProjection,
 }
 
 /// How a record that is written again differs.
@@ -62,9 +64,9 @@ pub enum Change {
 
 /// What happens in a simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     /// In this order.
-    pub acts: Vec<Act>,
+    pub(crate) acts: Vec<Act>,
 }
 
 const LIMITED: [&str; 6] = ["bytes", "calls", "credits", "level", "peak", "users"];
@@ -77,6 +79,7 @@ struct Troubles {
     away: u64,
     clocks: u64,
     restores: bool,
+    drops: bool,
     recreation: bool,
 }
 
@@ -94,6 +97,7 @@ impl Script {
             away,
             clocks,
             restores: chance.per_mille(250),
+            drops: chance.per_mille(200),
             recreation: chance.per_mille(60),
         };
         let length = chance.between(40, 160);
@@ -149,6 +153,8 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
         acts.push(Act::Garbage(partition, *chance.pick(&["{", "", "[1]", "\0\0\0", "plain", "{\"id\":1}"])));
     } else if falls(5) {
         acts.push(Act::Trim(partition));
+    } else if falls(if troubles.drops { 8 } else { 0 }) {
+        acts.push(Act::DropProjection);
     } else if falls(160) {
         let change = match chance.below(6) {
             0..=2 => Change::Nothing,
@@ -179,7 +185,8 @@ fn limits(cast: &Cast, chance: &mut Chance, number: i64) -> Act {
     for meter in LIMITED {
         if chance.per_mille(450) {
             let limit = chance.between(1, 300);
-            let thresholds: &[u16] = chance.pick::<&[u16]>(&[&[50, 100], &[80, 100], &[10, 50, 100, 200], &[100]]);
+            let thresholds: &[u16] =
+                chance.pick::<&[u16]>(&[&[50, 100], &[80, 100], &[10, 50, 100, 200], &[100]]);
             limits.push((meter, limit, thresholds.to_vec()));
         }
     }

@@ -5,6 +5,7 @@ mod acts;
 mod cast;
 mod events;
 
-pub use acts::{Act, Change, Script};
+pub(crate) use acts::Script;
+pub use acts::{Act, Change};
 pub(crate) use cast::{BEGIN_MS, Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
 pub use events::{Draft, Happened};

@@ -61,6 +61,7 @@ pub(crate) struct Ledger {
     pub(crate) values: BTreeSet<(UsageRowKey, Hash128)>,
     pub(crate) limits: BTreeMap<String, LimitsLine>,
     pub(crate) outbox: BTreeMap<String, OutboxLine>,
+    pub(crate) projection_id: Option<String>,
     pub(crate) catalogue_version: i64,
     pub(crate) meters: Vec<Meter>,
     pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
@@ -104,8 +105,22 @@ impl Ledger {
 
     /// `raise_epoch`.
     pub(crate) fn raise_epoch(&mut self, from: &Progress, epoch: i64) -> bool {
-        let Some(line) = self.owned(from) else { return false };
-        line.row.epoch = epoch.max(line.row.epoch);
+        let Some(line) = self.owned(from).filter(|line| line.row.epoch < epoch) else { return false };
+        line.row.epoch = epoch;
+        true
+    }
+
+    /// `projecting::renew`.
+    pub(crate) fn renew_projection(&mut self, seen: Option<String>, id: String) -> bool {
+        if self.projection_id != seen {
+            return false;
+        }
+        self.projection_id = Some(id);
+        for line in self.partitions.values_mut() {
+            let row = &mut line.row;
+            (row.projected_to, row.rolled_to) = (row.first_offset, row.first_offset);
+            row.epoch += 1;
+        }
         true
     }
 
@@ -170,7 +185,11 @@ impl Servers {
         });
         line.takings += 1;
         line.row.epoch += 1;
-        line.owner = Some(if counted { u128::from(line.takings).to_be_bytes() } else { owner });
+        line.owner = Some(owner);
+        if counted {
+            line.owner = Some(u128::from(line.takings).to_be_bytes());
+            self.counters.insert(owner, line.takings);
+        }
         let last: Option<Fingerprint> = line.row.last.clone().filter(|_| !forgets);
         PartitionRow { last, ..line.row.clone() }
     }

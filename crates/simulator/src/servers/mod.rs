@@ -16,6 +16,10 @@ pub(crate) use ledger::Ledger;
 pub(crate) use projection::Projection;
 pub(crate) use usage::UsageRowKey;
 
+use std::collections::BTreeMap;
+
+use weir_backends::ledger::partition::OwnerToken;
+
 use crate::chance::Chance;
 use crate::mutation::Mutation;
 use crate::scenario::{Cast, METERS, MeterFacts};
@@ -37,6 +41,8 @@ pub(crate) struct Servers {
     pub(crate) part: Option<Chance>,
     /// The mistake that is tried out.
     pub(crate) mutation: Option<Mutation>,
+    /// For a mistake: the counter that stands for a token.
+    pub(crate) counters: BTreeMap<OwnerToken, u64>,
 }
 
 impl Servers {
@@ -51,7 +57,13 @@ impl Servers {
             step: 0,
             part: None,
             mutation,
+            counters: BTreeMap::new(),
         }
+    }
+
+    /// The token as the ledger knows it.
+    pub(crate) fn token(&self, owner: OwnerToken) -> OwnerToken {
+        self.counters.get(&owner).map_or(owner, |counter| u128::from(*counter).to_be_bytes())
     }
 
     /// Whether a mistake is tried out.

@@ -1,8 +1,9 @@
-//! ClickHouse in memory: rows that are written twice become one, the highest version of a
-//! rollup is the truth, an insert that failed may have happened in part.
+//! ClickHouse in memory: of rows that are written twice the one of the highest epoch is the
+//! truth, an insert that failed may have happened in part, and everything may be dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use weir_backends::StoreError;
 use weir_backends::projection::{EventRow, RollupRow};
 use weir_core::{Generation, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
@@ -11,137 +12,177 @@ use weir_metering::meter::MeterKey;
 use super::Servers;
 use crate::mutation::Mutation;
 
-/// By what a rollup is found.
-pub(crate) type RollupKey = (String, String, i64, String, Generation, Partition);
+type Place = (Partition, Generation);
+/// Tenant, meter, hour, dimensions, generation, partition.
+type RollupKey = (String, String, i64, String, Generation, Partition);
 
 /// ClickHouse.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Projection {
-    pub(crate) events: BTreeMap<(Generation, Partition, i64), EventRow>,
-    pub(crate) rollups: BTreeMap<RollupKey, RollupRow>,
-    /// Rows of one position that differed: the newest stands, as there.
-    pub(crate) contradictions: u64,
+    /// Whether the tables are there.
+    prepared: bool,
+    marks: BTreeSet<String>,
+    /// By position, then by epoch.
+    events: BTreeMap<(Generation, Partition, i64), BTreeMap<i64, EventRow>>,
+    /// By key, then by epoch and how far usage was folded.
+    rollups: BTreeMap<RollupKey, BTreeMap<(i64, i64), RollupRow>>,
+}
+
+impl Projection {
+    /// Everything is dropped, as when its folder is deleted.
+    pub(crate) fn drop_all(&mut self) {
+        *self = Self::default();
+    }
+
+    fn is_there(&self, attempt: &'static str) -> Result<(), StoreError> {
+        if self.prepared { Ok(()) } else { Err(StoreError::corrupt(attempt, "there is no such table")) }
+    }
+
+    /// The events of a partition, by offset, as the views show them.
+    pub(crate) fn events(&self, place: Place) -> impl Iterator<Item = (i64, &EventRow)> {
+        let stored = self.events.range((place.1, place.0, i64::MIN)..=(place.1, place.0, i64::MAX));
+        stored.filter_map(|((_, _, offset), rows)| rows.last_key_value().map(|(_, row)| (*offset, row)))
+    }
+
+    /// The rollups of a partition, as the views show them.
+    pub(crate) fn rollups(&self, partition: Partition) -> impl Iterator<Item = &RollupRow> {
+        let ours = self.rollups.iter().filter(move |(key, _)| key.5 == partition);
+        ours.filter_map(|(_, rows)| rows.last_key_value().map(|(_, row)| row))
+    }
 }
 
 impl Servers {
+    /// `prepare`: what it was filled with is not believed any more where a table was missing.
+    pub(crate) fn prepare_projection(&mut self) {
+        if !self.projection.prepared {
+            self.projection.marks.clear();
+        }
+        self.projection.prepared = true;
+    }
+
+    /// `marks`.
+    pub(crate) fn marks(&self) -> Vec<String> {
+        self.projection.marks.iter().cloned().collect()
+    }
+
+    /// `mark`.
+    pub(crate) fn mark(&mut self, id: String) -> Result<(), StoreError> {
+        self.projection.is_there("mark the projection")?;
+        self.projection.marks.insert(id);
+        Ok(())
+    }
+
     /// `insert_events`.
-    pub(crate) fn insert_events(&mut self, rows: Vec<EventRow>) {
+    pub(crate) fn insert_events(&mut self, rows: Vec<EventRow>) -> Result<(), StoreError> {
+        self.projection.is_there("insert raw events")?;
         let mut part = self.part.take();
         for row in rows {
             if part.as_mut().is_some_and(|chance| chance.per_mille(500)) {
                 continue;
             }
             let key = (row.generation, row.partition, row.offset);
-            if let Some(held) = self.projection.events.get(&key) {
-                let alike = EventRow { epoch: row.epoch, ..held.clone() };
-                self.projection.contradictions += u64::from(alike != row);
-                if held.epoch > row.epoch {
-                    continue;
-                }
-            }
-            self.projection.events.insert(key, row);
+            self.projection.events.entry(key).or_default().insert(row.epoch, row);
         }
+        Ok(())
     }
 
     /// `insert_rollups`.
-    pub(crate) fn insert_rollups(&mut self, rows: Vec<RollupRow>) {
+    pub(crate) fn insert_rollups(&mut self, rows: Vec<RollupRow>) -> Result<(), StoreError> {
+        self.projection.is_there("insert rollups")?;
         let mut part = self.part.take();
         for row in rows {
             if part.as_mut().is_some_and(|chance| chance.per_mille(500)) {
                 continue;
             }
-            let key = (
-                row.tenant.clone(),
-                row.meter.clone(),
-                row.hour,
-                row.dimensions.clone(),
-                row.generation,
-                row.partition,
-            );
-            match self.projection.rollups.get_mut(&key) {
-                Some(held) if (held.epoch, held.folded_to) > (row.epoch, row.folded_to) => {}
-                Some(held) => *held = row,
-                None => {
-                    self.projection.rollups.insert(key, row);
-                }
-            }
+            let RollupRow { tenant, meter, dimensions, .. } = row.clone();
+            let key = (tenant, meter, row.hour, dimensions, row.generation, row.partition);
+            self.projection.rollups.entry(key).or_default().insert((row.epoch, row.folded_to), row);
         }
+        Ok(())
     }
 
     /// `epoch_max`.
-    pub(crate) fn epoch_max(&self, (partition, generation): (Partition, Generation), from: i64) -> i64 {
-        let events =
-            self.projection.events.range((generation, partition, from)..(generation, partition, i64::MAX));
-        let rollups = self.projection.rollups.values();
-        let rollups = rollups.filter(|row| row.partition == partition && row.generation == generation);
-        let epochs = events.map(|(_, row)| row.epoch).chain(rollups.map(|row| row.epoch));
-        epochs.max().unwrap_or(0)
-    }
-
-    /// `count_positions`.
-    pub(crate) fn count_positions(
-        &self,
-        (partition, generation): (Partition, Generation),
-        (from, to): (i64, i64),
-    ) -> u64 {
-        let within = self.projection.events.range((generation, partition, from)..(generation, partition, to));
-        u64::try_from(within.count()).unwrap_or(u64::MAX)
-    }
-
-    /// `rollups_above`.
-    pub(crate) fn rollups_above(
-        &self,
-        place: (Partition, Generation),
-        folded_to: i64,
-        epoch: i64,
-    ) -> Vec<UsageKey> {
-        let above = self.projection.rollups.values().filter(|row| is_above(row, place, folded_to, epoch));
-        let key = |row: &RollupRow| {
-            Some(UsageKey {
-                tenant: TenantId::new(&row.tenant).ok()?,
-                meter: MeterKey::new(&row.meter).ok()?,
-                hour: Timestamp::clamped(row.hour),
-                dimensions: row.dimensions.clone(),
-            })
-        };
-        above.filter_map(key).collect()
-    }
-
-    /// `remove_rollups_above`.
-    pub(crate) fn remove_rollups_above(
-        &mut self,
-        place: (Partition, Generation),
-        folded_to: i64,
-        epoch: i64,
-    ) {
-        self.projection.rollups.retain(|_, row| !is_above(row, place, folded_to, epoch));
+    pub(crate) fn epoch_max(&self, (partition, generation): Place, from: i64) -> Result<i64, StoreError> {
+        self.projection.is_there("look for the highest epoch")?;
+        let span = (generation, partition, from)..=(generation, partition, i64::MAX);
+        let events = self.projection.events.range(span).flat_map(|(_, rows)| rows.keys().copied());
+        let rollups =
+            self.projection.rollups.iter().filter(|(key, _)| key.4 == generation && key.5 == partition);
+        let rollups = rollups.flat_map(|(_, rows)| rows.keys().map(|(epoch, _)| *epoch));
+        Ok(events.chain(rollups).max().unwrap_or(0))
     }
 
     /// `remove_events`.
     pub(crate) fn remove_events(
         &mut self,
-        (partition, generation): (Partition, Generation),
+        (partition, generation): Place,
         (from, to): (i64, i64),
         epoch: i64,
-    ) -> u64 {
+    ) -> Result<u64, StoreError> {
+        self.projection.is_there("remove events")?;
         if self.mistaken(Mutation::KeepPhantoms) {
-            return 0;
+            return Ok(0);
         }
-        let before = self.projection.events.len();
-        let within = |key: &(Generation, Partition, i64)| {
-            key.0 == generation && key.1 == partition && (from..to).contains(&key.2)
+        let mut removed = 0;
+        let span = (generation, partition, from)..(generation, partition, to);
+        for (_, rows) in self.projection.events.range_mut(span) {
+            let kept = rows.split_off(&epoch);
+            removed += std::mem::replace(rows, kept).len();
+        }
+        self.projection.events.retain(|_, rows| !rows.is_empty());
+        Ok(u64::try_from(removed).unwrap_or(0))
+    }
+
+    /// `count_positions`.
+    pub(crate) fn count_positions(
+        &self,
+        (partition, generation): Place,
+        (from, to): (i64, i64),
+    ) -> Result<u64, StoreError> {
+        self.projection.is_there("count raw events")?;
+        let span = (generation, partition, from)..(generation, partition, to);
+        Ok(u64::try_from(self.projection.events.range(span).count()).unwrap_or(0))
+    }
+
+    /// `rollups_above`.
+    pub(crate) fn rollups_above(
+        &self,
+        place: Place,
+        folded_to: i64,
+        epoch: i64,
+    ) -> Result<Vec<UsageKey>, StoreError> {
+        self.projection.is_there("look for rollups")?;
+        let above = |(key, rows): (&RollupKey, &BTreeMap<(i64, i64), RollupRow>)| {
+            let unknown = rows.keys().any(|version| is_above(*version, folded_to, epoch));
+            if (key.5, key.4) != place || !unknown {
+                return None;
+            }
+            Some(UsageKey {
+                tenant: TenantId::new(&key.0).ok()?,
+                meter: MeterKey::new(&key.1).ok()?,
+                hour: Timestamp::clamped(key.2),
+                dimensions: key.3.clone(),
+            })
         };
-        self.projection.events.retain(|key, row| !within(key) || row.epoch >= epoch);
-        u64::try_from(before - self.projection.events.len()).unwrap_or(0)
+        Ok(self.projection.rollups.iter().filter_map(above).collect())
+    }
+
+    /// `remove_rollups_above`.
+    pub(crate) fn remove_rollups_above(
+        &mut self,
+        place: Place,
+        folded_to: i64,
+        epoch: i64,
+    ) -> Result<(), StoreError> {
+        self.projection.is_there("remove rollups")?;
+        for (_, rows) in self.projection.rollups.iter_mut().filter(|(key, _)| (key.5, key.4) == place) {
+            rows.retain(|version, _| !is_above(*version, folded_to, epoch));
+        }
+        self.projection.rollups.retain(|_, rows| !rows.is_empty());
+        Ok(())
     }
 }
 
-fn is_above(
-    row: &RollupRow,
-    (partition, generation): (Partition, Generation),
-    folded_to: i64,
-    epoch: i64,
-) -> bool {
-    let there = row.partition == partition && row.generation == generation;
-    there && row.folded_to > folded_to && row.epoch < epoch
+fn is_above((epoch, folded_to): (i64, i64), beyond: i64, before: i64) -> bool {
+    folded_to > beyond && epoch < before
 }

@@ -182,6 +182,9 @@ impl JournalWriter for SimWriter {
     }
 
     async fn send_all(&self, records: Vec<OutgoingRecord>) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let early = self.0.stage.state().mutation == Some(Mutation::ForwardsNotWaitedFor)
             && records.iter().all(|record| record.topic != crate::servers::QUOTA);
         let (count, topic) = (records.len(), records.first().map(|record| record.topic.clone()));

@@ -15,7 +15,6 @@ use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 use weir_pipeline::world::{Ledger, Place};
 
-use super::projection::FILLING;
 use crate::servers::Servers;
 use crate::stage::{Hand, Server};
 
@@ -50,14 +49,22 @@ impl Ledger for SimLedger {
         let commit = commit.clone();
         let (partition, from, to, alerts) = (commit.partition, commit.from, commit.to, commit.alerts.len());
         let detail = || format!("{partition} [{from}, {to}), {alerts} alerts");
-        self.ask("commit", detail, move |servers| servers.commit(&commit)).await
+        let work = move |servers: &mut Servers| {
+            let owner = servers.token(commit.owner);
+            servers.commit(&Commit { owner, ..commit })
+        };
+        self.ask("commit", detail, work).await
     }
 
     async fn find_out(&self, commit: &Commit) -> Result<Option<CommitAnswer>, StoreError> {
         let commit = commit.clone();
         let (partition, from, to) = (commit.partition, commit.from, commit.to);
         let detail = || format!("{partition} [{from}, {to})");
-        self.ask("find out", detail, move |servers| Ok(servers.find_out(&commit))).await
+        let work = move |servers: &mut Servers| {
+            let owner = servers.token(commit.owner);
+            Ok(servers.find_out(&Commit { owner, ..commit }))
+        };
+        self.ask("find out", detail, work).await
     }
 
     async fn exceptions(
@@ -123,6 +130,7 @@ impl Ledger for SimLedger {
         let text: Vec<String> =
             progress.iter().map(|one| format!("{} to {}", one.partition, one.to)).collect();
         let work = move |servers: &mut Servers| {
+            let progress: Vec<Progress> = progress.into_iter().map(|one| known(servers, one)).collect();
             servers.ledger.advance_projected(&progress);
             Ok(())
         };
@@ -131,22 +139,27 @@ impl Ledger for SimLedger {
 
     async fn owned(&self, owners: &[Progress]) -> Result<Vec<PartitionRow>, StoreError> {
         let owners = owners.to_vec();
-        let work = move |servers: &mut Servers| Ok(servers.ledger.owned_rows(&owners));
+        let work = move |servers: &mut Servers| {
+            let owners: Vec<Progress> = owners.into_iter().map(|one| known(servers, one)).collect();
+            Ok(servers.ledger.owned_rows(&owners))
+        };
         self.ask("owned", String::new, work).await
     }
 
     async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
         let from = *from;
-        let work = move |servers: &mut Servers| Ok(servers.ledger.raise_epoch(&from, epoch));
+        let work = move |servers: &mut Servers| Ok(servers.ledger.raise_epoch(&known(servers, from), epoch));
         self.ask("raise the epoch", || format!("{} to {epoch}", from.partition), work).await
     }
 
     async fn projection_id(&self) -> Result<Option<String>, StoreError> {
-        self.ask("projection id", String::new, |_| Ok(Some(FILLING.to_owned()))).await
+        self.ask("projection id", String::new, |servers| Ok(servers.ledger.projection_id.clone())).await
     }
 
-    async fn renew_projection(&self, _: Option<&str>, id: &str) -> Result<bool, StoreError> {
-        self.ask("renew the projection", || id.to_owned(), |_| Ok(false)).await
+    async fn renew_projection(&self, seen: Option<&str>, id: &str) -> Result<bool, StoreError> {
+        let (seen, id) = (seen.map(str::to_owned), id.to_owned());
+        let work = move |servers: &mut Servers| Ok(servers.ledger.renew_projection(seen, id));
+        self.ask("renew the projection", String::new, work).await
     }
 
     async fn accepted(
@@ -173,7 +186,12 @@ impl Ledger for SimLedger {
     async fn advance_rolled(&self, progress: &Progress) -> Result<bool, StoreError> {
         let progress = *progress;
         let detail = || format!("{} to {}", progress.partition, progress.to);
-        let work = move |servers: &mut Servers| Ok(servers.ledger.advance_rolled(&progress));
+        let work = move |servers: &mut Servers| Ok(servers.ledger.advance_rolled(&known(servers, progress)));
         self.ask("advance rolled", detail, work).await
     }
+}
+
+/// Progress with the token as the ledger knows it.
+fn known(servers: &Servers, progress: Progress) -> Progress {
+    Progress { owner: servers.token(progress.owner), ..progress }
 }

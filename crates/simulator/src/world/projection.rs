@@ -12,12 +12,13 @@ use crate::stage::{Hand, Server};
 /// The projection in the hand of a process.
 pub(crate) struct SimProjection(pub(crate) Hand);
 
-/// The only filling that there is.
-pub(super) const FILLING: &str = "simulated";
-
 impl ProjectionStore for SimProjection {
     async fn prepare(&self) -> Result<(), StoreError> {
-        self.0.call(Server::Projection, "prepare the projection", String::new, |_| Ok(())).await
+        let work = |servers: &mut Servers| {
+            servers.prepare_projection();
+            Ok(())
+        };
+        self.0.call(Server::Projection, "prepare the projection", String::new, work).await
     }
 
     async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
@@ -37,10 +38,7 @@ impl ProjectionStore for SimProjection {
         let early = self.0.stage.state().mutation == Some(Mutation::ProjectedBeforeInsert);
         let hand = self.0.clone();
         let inserted = async move {
-            let work = move |servers: &mut Servers| {
-                servers.insert_events(rows);
-                Ok(())
-            };
+            let work = move |servers: &mut Servers| servers.insert_events(rows);
             hand.call(Server::Projection, "insert events", move || detail, work).await
         };
         if early {
@@ -56,35 +54,33 @@ impl ProjectionStore for SimProjection {
     async fn insert_rollups(&self, rows: &[RollupRow]) -> Result<(), StoreError> {
         let rows = rows.to_vec();
         let count = rows.len();
-        let work = move |servers: &mut Servers| {
-            servers.insert_rollups(rows);
-            Ok(())
-        };
+        let work = move |servers: &mut Servers| servers.insert_rollups(rows);
         self.0.call(Server::Projection, "insert rollups", || format!("{count} rows"), work).await
     }
 
     async fn marks(&self) -> Result<Vec<String>, StoreError> {
-        // The servers of a simulation lose nothing that was acknowledged.
-        self.0.call(Server::Projection, "marks", String::new, |_| Ok(vec![FILLING.to_owned()])).await
+        self.0.call(Server::Projection, "marks", String::new, |servers| Ok(servers.marks())).await
     }
 
     async fn mark(&self, id: &str) -> Result<(), StoreError> {
-        self.0.call(Server::Projection, "mark", || id.to_owned(), |_| Ok(())).await
+        let id = id.to_owned();
+        let detail = id.get(..4).unwrap_or_default().to_owned();
+        self.0.call(Server::Projection, "mark", || detail, move |servers| servers.mark(id)).await
     }
 
     async fn epoch_max(&self, place: Place, from: i64) -> Result<i64, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.epoch_max(place, from));
+        let work = move |servers: &mut Servers| servers.epoch_max(place, from);
         self.0.call(Server::Projection, "highest epoch", || format!("{} from {from}", place.0), work).await
     }
 
     async fn remove_events(&self, place: Place, span: (i64, i64), epoch: i64) -> Result<u64, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.remove_events(place, span, epoch));
+        let work = move |servers: &mut Servers| servers.remove_events(place, span, epoch);
         let detail = || format!("{} from {} before epoch {epoch}", place.0, span.0);
         self.0.call(Server::Projection, "remove events", detail, work).await
     }
 
     async fn count_positions(&self, place: Place, span: (i64, i64)) -> Result<u64, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.count_positions(place, span));
+        let work = move |servers: &mut Servers| servers.count_positions(place, span);
         self.0.call(Server::Projection, "count positions", || format!("{} {span:?}", place.0), work).await
     }
 
@@ -94,15 +90,14 @@ impl ProjectionStore for SimProjection {
         folded_to: i64,
         epoch: i64,
     ) -> Result<Vec<UsageKey>, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.rollups_above(place, folded_to, epoch));
-        self.0.call(Server::Projection, "rollups above", || place.0.to_string(), work).await
+        let work = move |servers: &mut Servers| servers.rollups_above(place, folded_to, epoch);
+        let detail = || format!("{} {folded_to} before epoch {epoch}", place.0);
+        self.0.call(Server::Projection, "rollups above", detail, work).await
     }
 
     async fn remove_rollups_above(&self, place: Place, folded_to: i64, epoch: i64) -> Result<(), StoreError> {
-        let work = move |servers: &mut Servers| {
-            servers.remove_rollups_above(place, folded_to, epoch);
-            Ok(())
-        };
-        self.0.call(Server::Projection, "remove rollups above", || place.0.to_string(), work).await
+        let work = move |servers: &mut Servers| servers.remove_rollups_above(place, folded_to, epoch);
+        let detail = || format!("{} {folded_to} before epoch {epoch}", place.0);
+        self.0.call(Server::Projection, "remove rollups above", detail, work).await
     }
 }
