@@ -3,7 +3,7 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-backlog fmt
+.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench fmt
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +35,6 @@ bench: setup ## Measure against the budgets (release build, about an hour): docs
 	cargo build --release --bin weir --bin weir-bench --bin clickhouse-embedded
 	target/release/weir-bench run
 	target/release/weir-bench table --markdown > docs/benchmarks.md
-
-bench-backlog: setup build ## A million events from Kafka to counted and projected (release build)
-	WEIR_BACKLOG_EVENTS=1000000 WEIR_CLICKHOUSE_EMBEDDED=$(CURDIR)/target/debug/clickhouse-embedded cargo test --release -p weir-pipeline --test counting a_backlog -- --nocapture
 
 chaos: build setup ## Kill, freeze, cut and lose things under load: ROUNDS=3 SEED=…
 	cargo run --quiet --bin weir-chaos -- run --rounds $(or $(ROUNDS),3) $(if $(SEED),--seed $(SEED))

@@ -42,6 +42,5 @@ mod while_running;
 
 mod admin;
 mod counts;
-mod cpu;
 mod house;
 mod receiver;

@@ -5,7 +5,6 @@ use std::time::Instant;
 use weir_backends::journal::OutgoingRecord;
 use weir_metering::event::UsageEvent;
 
-use crate::cpu;
 use crate::house::{House, count};
 
 pub(crate) const ACCEPTED: &str = "SELECT COALESCE(sum(accepted_count), 0)::bigint FROM batch";
@@ -177,32 +176,18 @@ async fn without_clickhouse_and_across_restarts_of_the_ledger_counting_goes_on()
     running.stop().await;
 }
 
-/// How fast, for the record; it must only be right. `WEIR_BACKLOG_EVENTS` makes it larger
-/// (`make bench-backlog`).
+/// Many full batches in every partition, as after a long pause. How fast is `make bench`'s matter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_counted() {
-    let asked = std::env::var("WEIR_BACKLOG_EVENTS").ok().map(|text| text.parse::<usize>().unwrap());
-    let count = asked.unwrap_or(200_000);
+    const COUNT: usize = 200_000;
     let house = House::build(stack(), "backlog").await;
-    let events: Vec<_> = (0..count).map(|nth| house.event(nth)).collect();
+    let events: Vec<_> = (0..COUNT).map(|nth| house.event(nth)).collect();
     for part in events.chunks(100_000) {
         house.produce(part.iter().map(|event| house.record(event, 1)).collect()).await;
     }
-    let before = cpu::of_house(stack());
-    let started = Instant::now();
     let running = house.start();
-    house.until(ACCEPTED, i64::try_from(count).unwrap(), 300).await;
-    let counted = started.elapsed();
+    house.until(ACCEPTED, i64::try_from(COUNT).unwrap(), 300).await;
     house.until(UNPROJECTED, 0, 300).await;
-    let settled = started.elapsed();
-    let spent = cpu::of_house(stack())
-        .into_iter()
-        .zip(before)
-        .map(|((name, after), (_, before))| (name, after - before));
-    eprintln!("{count} events: counted after {counted:?}, folded and projected after {settled:?}");
-    for (name, seconds) in spent {
-        eprintln!("  CPU {name}: {seconds:.2} s");
-    }
     check(&house, &events).await;
     running.stop().await;
 }

@@ -15,7 +15,7 @@ const FILE_SUFFIX: &str = "_FILE";
 /// servers, the demo, the benchmarks and the examples, which may stand in one environment.
 const OTHERS: [&str; 14] = [
     "WEIR_CONFIG",
-    "WEIR_BACKLOG_EVENTS",
+    "WEIR_LOAD_KEY",
     "WEIR_CLICKHOUSE_EMBEDDED",
     "WEIR_COMPONENTS",
     "WEIR_ENDPOINT",
