@@ -159,11 +159,14 @@ impl House {
         }
         for profile in &PROFILES {
             let limits = self.limits.iter().filter(|limit| limit.tenant == profile.id);
-            let thresholds: Vec<i128> = THRESHOLDS.map(|step| step * THRESHOLD_STEP).collect();
+            let thresholds: Vec<String> =
+                THRESHOLDS.map(|step| (step * THRESHOLD_STEP).to_string()).collect();
+            let thresholds: serde_json::Value = format!("[{}]", thresholds.join(",")).parse()?;
             let limits: Vec<_> = limits
                 .map(|limit| {
-                    json!({"meter": limit.meter, "limit": limit.units.to_string(),
-                        "enforcement": "hard", "thresholds_percent": thresholds.iter().map(|one| i64::try_from(*one).unwrap_or(1)).collect::<Vec<_>>()})
+                    let units = limit.units.to_string();
+                    json!({"meter": limit.meter, "limit": units, "enforcement": "hard",
+                        "thresholds_percent": thresholds})
                 })
                 .collect();
             let path = format!("/api/v1/platform/tenants/{}/limits", profile.id);

@@ -13,6 +13,7 @@ pub mod soak;
 mod act;
 pub mod fault;
 mod load;
+mod loss;
 pub mod watch;
 
 mod books;
