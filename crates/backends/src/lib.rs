@@ -6,6 +6,7 @@ pub mod books;
 pub mod catalog;
 pub mod config;
 pub mod error;
+pub mod id_files;
 pub mod journal;
 pub mod ledger;
 pub mod ledger_audit;

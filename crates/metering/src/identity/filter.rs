@@ -12,6 +12,7 @@
 //!
 //! Memory: 3 bytes an id, and 4 bytes a bucket: 3.25 to 3.5 bytes an id.
 
+use std::hint::black_box;
 use std::iter::Peekable;
 
 use super::plan::SealedFile;
@@ -27,6 +28,9 @@ const BUCKET_ENTRIES_MAX: u64 = 16;
 const TAG_BITS: u32 = 16;
 /// Labels are bytes; files beyond that many share one.
 const LABELS_MAX: usize = 256;
+
+/// Keys that are looked up at a time.
+const KEYS_AT_ONCE: usize = 64;
 
 /// Which file may hold a key.
 #[derive(Debug)]
@@ -76,12 +80,34 @@ impl SealedFilter {
         self.labels.iter().flat_map(|label| &label.files)
     }
 
-    /// Calls `suspect` with each file that may hold the key with these first 64 bits.
-    pub(super) fn probe(&self, high: u64, mut suspect: impl FnMut(&SealedFile)) {
-        let bucket = bucket_of(high, self.bits);
-        let Some(segment) = self.segments.get(bucket >> SEGMENT_BUCKET_BITS) else { return };
-        let (start, end) = segment.bounds(bucket & (BUCKETS - 1));
-        let tag = tag_of(high, self.bits);
+    /// Calls `suspect` with the number of each key, by its first 64 bits, that a file may hold,
+    /// and that file. Many keys are looked up at a time, in rounds: what one round finds says
+    /// where the next one looks, and within a round no look waits for another.
+    pub(super) fn probe(&self, keys: &[u64], mut suspect: impl FnMut(usize, &SealedFile)) {
+        if self.segments.is_empty() {
+            return;
+        }
+        let (mut bounds, mut first_tags) = ([(0, 0); KEYS_AT_ONCE], [0; KEYS_AT_ONCE]);
+        for (chunk, keys) in keys.chunks(KEYS_AT_ONCE).enumerate() {
+            for (bounds, key) in bounds.iter_mut().zip(keys) {
+                let bucket = bucket_of(*key, self.bits);
+                *bounds = self.segments[bucket >> SEGMENT_BUCKET_BITS].bounds(bucket & (BUCKETS - 1));
+            }
+            for ((tag, key), (start, _)) in first_tags.iter_mut().zip(keys).zip(&bounds) {
+                let segment = bucket_of(*key, self.bits) >> SEGMENT_BUCKET_BITS;
+                *tag = self.segments[segment].tags.get(*start).copied().unwrap_or_default();
+            }
+            black_box(&first_tags);
+            for (number, (key, bounds)) in keys.iter().zip(bounds).enumerate() {
+                self.look(*key, bounds, |file| suspect(chunk * KEYS_AT_ONCE + number, file));
+            }
+        }
+    }
+
+    /// Compares a key with the entries of its bucket.
+    fn look(&self, key: u64, (start, end): (usize, usize), mut suspect: impl FnMut(&SealedFile)) {
+        let segment = &self.segments[bucket_of(key, self.bits) >> SEGMENT_BUCKET_BITS];
+        let tag = tag_of(key, self.bits);
         for (at, known) in segment.tags[start..end].iter().enumerate() {
             let differing = u32::from(known ^ tag);
             if differing >> self.lost_max == 0 {

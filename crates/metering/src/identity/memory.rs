@@ -185,14 +185,13 @@ impl Identities {
         let mut list = Vec::new();
         // Without files nobody is a suspect, and no hash need be taken.
         let identities = self.needs_answers().then_some(identities).into_iter().flatten();
-        for identity in identities {
-            let key = IdKey::of(identity);
-            self.sealed.probe(key.high, |file| {
-                if !file.day.is_over(self.kept_ms, self.now) {
-                    list.push(Suspect { file_from: file.from, key, day: file.day });
-                }
-            });
-        }
+        let keys: Vec<_> = identities.map(IdKey::of).collect();
+        let highs: Vec<_> = keys.iter().map(|key| key.high).collect();
+        self.sealed.probe(&highs, |number, file| {
+            if !file.day.is_over(self.kept_ms, self.now) {
+                list.push(Suspect { file_from: file.from, key: keys[number], day: file.day });
+            }
+        });
         list.sort();
         list.dedup();
         Suspects { asked_for: AskedFor { from, to, sealings: self.sealings }, list }

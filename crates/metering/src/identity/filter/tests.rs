@@ -33,7 +33,7 @@ fn add(filter: SealedFilter, sizes: &[(u64, u64)], from_day: u32) -> SealedFilte
 
 fn files_with(filter: &SealedFilter, key: u64) -> Vec<i64> {
     let mut files = Vec::new();
-    filter.probe(key, |file| files.push(file.from));
+    filter.probe(&[key], |_, file| files.push(file.from));
     files
 }
 
