@@ -18,7 +18,7 @@ use weir_core::TenantId;
 use crate::problem::{Kind, Problem};
 use crate::state::ApiState;
 
-/// The most keys kept in memory; past it all are looked up again.
+/// The most keys kept in memory; past it ids that are no keys are forgotten first.
 const KEYS_MAX: usize = 50_000;
 /// How long a look-up may take before what is known is used.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -211,13 +211,36 @@ impl KeyCache {
 
     fn keep(&self, id: &str, held: Held) {
         let mut all = self.lock();
-        if all.len() >= KEYS_MAX {
-            all.clear();
+        if all.len() >= KEYS_MAX && !all.contains_key(id) {
+            // Made-up ids must not push out keys that are needed while the ledger is away.
+            if held.key.is_none() {
+                return;
+            }
+            all.retain(|_, held| held.key.is_some());
+            if all.len() >= KEYS_MAX {
+                all.clear();
+            }
         }
         all.insert(id.to_owned(), held);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_ids_are_bounded_and_forgotten_first() {
+        let cache = KeyCache::new(Duration::from_secs(1), Duration::from_secs(1));
+        let now = Instant::now();
+        let unknown = Held { key: None, read_at: now, asked_at: now };
+        for id in 0..KEYS_MAX + 10 {
+            cache.keep(&id.to_string(), unknown.clone());
+        }
+        assert_eq!(cache.lock().len(), KEYS_MAX);
     }
 }

@@ -27,6 +27,8 @@ use answer::{IngestBody, Rejection};
 
 /// What is added to the delivery timeout before a request is given up.
 const TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
+/// The longest `traceparent` that is passed on; version 00 of W3C's Trace Context has 55 bytes.
+const TRACEPARENT_BYTES_MAX: usize = 128;
 /// Bodies above this are taken apart on a thread of their own, in bytes.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,9 +51,11 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
         (status = 400, body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, body = ProblemBody, content_type = "application/problem+json", description = "The body did not arrive in time"),
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json", description = "Every event was refused; `rejected` lists them"),
+        (status = 429, body = ProblemBody, content_type = "application/problem+json", description = "The key sends more requests than it may; Retry-After says when to go on"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "The journal cannot take events; Retry-After says when to try again"),
     )
 )]
@@ -92,7 +96,7 @@ async fn deliver(state: &ApiState, events: &[UsageEvent], headers: &HeaderMap) -
     if events.is_empty() {
         return Ok(());
     }
-    let traceparent = headers.get(HEADER_TRACEPARENT).map(|value| value.as_bytes());
+    let traceparent = headers.get(HEADER_TRACEPARENT).map(|value| value.as_bytes()).filter(is_traceparent);
     let records = events.iter().map(|event| record(&state.journal, event, traceparent)).collect();
     let began = Instant::now();
     let timeout = Duration::from_millis(state.settings.delivery_timeout_ms) + TIMEOUT_MARGIN;
@@ -111,6 +115,11 @@ async fn deliver(state: &ApiState, events: &[UsageEvent], headers: &HeaderMap) -
     ))
 }
 
+/// Every record of the request carries it, so only what can be one is passed on.
+fn is_traceparent(value: &&[u8]) -> bool {
+    (55..=TRACEPARENT_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
+}
+
 fn record(journal: &Journal, event: &UsageEvent, traceparent: Option<&[u8]>) -> OutgoingRecord {
     let key = event.tenant.as_bytes();
     OutgoingRecord {
@@ -122,5 +131,18 @@ fn record(journal: &Journal, event: &UsageEvent, traceparent: Option<&[u8]>) -> 
             .map(|value| (HEADER_TRACEPARENT.to_owned(), value.to_vec()))
             .into_iter()
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_traceparent;
+
+    #[test]
+    fn only_what_can_be_a_traceparent_is_passed_on() {
+        let w3c = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (value, passed) in [(w3c, true), ("", false), ("00-1", false), (&"0".repeat(60_000), false)] {
+            assert_eq!(is_traceparent(&value.as_bytes()), passed, "{} bytes", value.len());
+        }
     }
 }

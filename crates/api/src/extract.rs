@@ -1,8 +1,8 @@
 //! What handlers need of a request, with errors as problems that name the field: JSON bodies,
-//! query strings, pages, ETags.
+//! paths, query strings, pages, ETags.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -36,12 +36,47 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 "send the body as JSON, with `Content-Type: application/json`",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let kind =
-                if rejection.status() == Kind::TooLarge.status() { Kind::TooLarge } else { Kind::Malformed };
-            Problem::new(kind, rejection.body_text())
-        })?;
+        let bytes = whole_body(request, state).await?;
         read_json(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionalJsonBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = whole_body(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { read_json(&bytes).map(Self) }
+    }
+}
+
+async fn whole_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let kind =
+            if rejection.status() == Kind::TooLarge.status() { Kind::TooLarge } else { Kind::Malformed };
+        Problem::new(kind, rejection.body_text())
+    })
+}
+
+/// What a path names. The ledger's texts hold no NUL, so a path that does names nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct PathOf<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.path().contains("%00") {
+            return Err(Problem::not_found("resource", parts.uri.path()));
+        }
+        let Path(named) = Path::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new(Kind::Malformed, rejection.body_text()))?;
+        Ok(Self(named))
     }
 }
 

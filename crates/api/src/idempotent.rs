@@ -1,6 +1,7 @@
 //! Idempotency-Key on POST: the first answer under a key is given again for 24 hours. A key
 //! belongs to an API key and a route. Answers of the 5xx kind are not kept. A secret is never
-//! kept: a handler that shows one says what may be kept instead.
+//! kept: a handler that shows one says what may be kept instead. What was begun under a key is
+//! carried out and kept although its client has gone.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -10,10 +11,12 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 use weir_backends::tenants::idempotency::{self, Begun, Claim, KeptAnswer};
 
 use crate::credentials::Caller;
 use crate::extract::JSON_BYTES_MAX;
+use crate::observed::panicked;
 use crate::problem::{Kind, Problem};
 use crate::state::ApiState;
 
@@ -68,11 +71,19 @@ async fn carry_out(
         route: format!("POST {}", parts.uri.path()),
         key,
         fingerprint: Sha256::digest(&body).into(),
+        made_at: state.now(),
     };
-    match idempotency::begin(&state.pool, &claim, state.now()).await? {
+    match idempotency::begin(&state.pool, &claim).await? {
         Begun::New => {
-            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-            keep(state, &claim, response).await
+            // A task of its own: the client may go, and asks again for what became of it.
+            let (state, request) = (state.clone(), Request::from_parts(parts, Body::from(body)));
+            let carried_out = async move { keep(&state, &claim, next.run(request).await).await };
+            match tokio::spawn(carried_out.in_current_span()).await {
+                Ok(response) => response,
+                Err(failed) => {
+                    Ok(panicked(failed.try_into_panic().unwrap_or_else(|_| Box::new("cancelled"))))
+                }
+            }
         }
         Begun::Kept(answer) => Ok(again(&answer)),
         Begun::InFlight => {

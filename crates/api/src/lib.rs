@@ -12,8 +12,10 @@ pub mod catalogue_feed;
 pub mod credentials;
 pub mod extract;
 pub mod idempotent;
+pub mod lingering;
 pub mod metrics;
 pub mod observed;
+pub mod rate_limit;
 
 pub mod admin;
 pub mod events;

@@ -47,6 +47,8 @@ pub enum Kind {
     PreconditionFailed,
     /// The request must say what it has read.
     PreconditionRequired,
+    /// The body did not arrive in time.
+    TimedOut,
     /// More bytes than are taken.
     TooLarge,
     /// A content type or encoding that is not taken.
@@ -59,6 +61,8 @@ pub enum Kind {
     UnknownTenant,
     /// None of the events was taken.
     EventsRefused,
+    /// More requests than the key may send.
+    RateLimited,
     /// The journal does not take events at the moment.
     JournalUnavailable,
     /// Too many bytes are in flight.
@@ -71,7 +75,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 27] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::InsufficientScope,
@@ -87,12 +91,14 @@ impl Kind {
         Self::IdempotencyReused,
         Self::PreconditionFailed,
         Self::PreconditionRequired,
+        Self::TimedOut,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
         Self::InvalidEvent,
         Self::UnknownTenant,
         Self::EventsRefused,
+        Self::RateLimited,
         Self::JournalUnavailable,
         Self::Overloaded,
         Self::Unavailable,
@@ -137,6 +143,7 @@ impl Kind {
             Self::PreconditionRequired => {
                 (S::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
             }
+            Self::TimedOut => (S::REQUEST_TIMEOUT, "timed-out", "The body did not arrive in time"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's type is not taken")
@@ -146,6 +153,9 @@ impl Kind {
             Self::UnknownTenant => (S::UNPROCESSABLE_ENTITY, "unknown-tenant", "There is no such tenant"),
             Self::EventsRefused => {
                 (S::UNPROCESSABLE_ENTITY, "events-refused", "None of the events was taken")
+            }
+            Self::RateLimited => {
+                (S::TOO_MANY_REQUESTS, "rate-limited", "The API key sends too many requests")
             }
             Self::JournalUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "journal-unavailable", "Events cannot be taken at the moment")

@@ -1,10 +1,10 @@
 //! All routes together, and what stands around them: request ids, logs, metrics, panics,
-//! limits on bodies, unknown routes and wrong methods as problems.
+//! limits on bodies and rates, unknown routes and wrong methods as problems.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,9 +13,11 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::extract::JSON_BYTES_MAX;
 use crate::idempotent::idempotent;
+use crate::lingering::lingering;
 use crate::observed::{observed, panicked};
 use crate::openapi::Document;
 use crate::problem::{Kind, Problem};
+use crate::rate_limit::rate_limited;
 use crate::state::ApiState;
 use crate::{events, routes as handlers};
 
@@ -51,11 +53,16 @@ fn managed() -> OpenApiRouter<ApiState> {
 
 /// The API.
 pub fn router(state: ApiState) -> Router {
-    let (routes, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let mut keyed = OpenApiRouter::new()
         .routes(routes!(events::ingest))
         .routes(routes!(handlers::quota::answer))
+        .merge(managed().layer(from_fn_with_state(state.clone(), idempotent)));
+    if state.settings.key_requests_per_minute_max > 0 {
+        keyed = keyed.layer(from_fn_with_state(state.clone(), rate_limited));
+    }
+    let (routes, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .merge(keyed)
         .routes(routes!(handlers::problems::describe))
-        .merge(managed().layer(from_fn_with_state(state.clone(), idempotent)))
         .split_for_parts();
     let docs: Router<ApiState> = SwaggerUi::new("/docs").url("/api/v1/openapi.json", document).into();
     routes
@@ -65,6 +72,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), observed))
+        .layer(from_fn(lingering))
         .with_state(state)
 }
 

@@ -16,6 +16,7 @@ use weir_core::Timestamp;
 use crate::catalogue_feed::CatalogueFeed;
 use crate::credentials::KeyCache;
 use crate::metrics::ApiMetrics;
+use crate::rate_limit::RateLimits;
 
 /// Settings of the API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +41,10 @@ pub struct ApiSettings {
     pub key_cache_ms: u64,
     /// The same while the ledger is away.
     pub key_stale_ms_max: u64,
+    /// How many requests an API key may send to one process in a minute; 0: any number.
+    pub key_requests_per_minute_max: u32,
+    /// How long a body of events may take to arrive, in milliseconds.
+    pub body_timeout_ms: u64,
     /// The environment that stands in new API keys.
     pub key_env: String,
     /// Whether webhooks may go to private and local addresses.
@@ -58,6 +63,8 @@ impl Default for ApiSettings {
             delivery_timeout_ms: 5_000,
             key_cache_ms: 3_000,
             key_stale_ms_max: 300_000,
+            key_requests_per_minute_max: 0,
+            body_timeout_ms: 30_000,
             key_env: "live".into(),
             allow_private_webhooks: false,
         }
@@ -92,6 +99,7 @@ pub struct ApiState {
     pub metrics: Arc<ApiMetrics>,
     pub(crate) keys: Arc<KeyCache>,
     pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) rates: Arc<RateLimits>,
 }
 
 impl ApiState {
@@ -114,6 +122,7 @@ impl ApiState {
             journal: Arc::new(journal),
             catalogue,
             quota,
+            rates: Arc::new(RateLimits::new(settings.key_requests_per_minute_max)),
             settings: Arc::new(settings),
             metrics,
             keys: Arc::new(keys),

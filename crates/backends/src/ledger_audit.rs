@@ -2,71 +2,22 @@
 //! partition, page by page, all in one snapshot, since counting goes on meanwhile and what
 //! was read at different times would not fit. It reads only, and judges nothing.
 
+use std::collections::BTreeMap;
+
 use sqlx::postgres::PgRow;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{PgConnection, Postgres, Row, Transaction};
 use weir_core::{ContentSum, Generation, Partition, Quantity, TenantId, Timestamp};
-use weir_metering::aggregate::UsageKey;
+use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_metering::meter::MeterKey;
 use weir_metering::outcome::Counts;
+use weir_wire::batch_blob::decode_deltas;
 
 use crate::StoreError;
+use crate::catalog::SNAPSHOT;
+use crate::ledger::partition::{self, PartitionRow};
 use crate::postgres::Pool;
 
 const ATTEMPT: &str = "read the ledger";
-
-/// Where counting stands in a partition.
-#[derive(Clone, Debug)]
-pub struct PartitionRow {
-    /// Which partition.
-    pub partition: Partition,
-    /// Which life of the topic.
-    pub generation: Generation,
-    /// Where its chain begins.
-    pub first_offset: i64,
-    /// The first offset not counted.
-    pub next_offset: i64,
-    /// Usage rows hold everything below.
-    pub folded_to: i64,
-    /// ClickHouse events hold everything below.
-    pub projected_to: i64,
-    /// ClickHouse rollups hold everything below.
-    pub rolled_to: i64,
-    /// Running maximum of broker time.
-    pub broker_time_max: Timestamp,
-    /// Who counts it, for people.
-    pub owner_name: Option<String>,
-}
-
-const PARTITIONS: &str =
-    "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
-        broker_time_max, owner_name
-    FROM journal_partition ORDER BY partition";
-const PARTITION: &str =
-    "SELECT partition, generation, first_offset, next_offset, folded_to, projected_to, rolled_to,
-        broker_time_max, owner_name
-    FROM journal_partition WHERE partition = $1";
-
-/// Every partition.
-pub async fn partitions(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
-    let rows = sqlx::query(PARTITIONS).fetch_all(pool).await.map_err(failed)?;
-    rows.iter().map(partition_row).collect()
-}
-
-fn partition_row(row: &PgRow) -> Result<PartitionRow, StoreError> {
-    Ok(PartitionRow {
-        partition: get(row, "partition")?,
-        generation: get(row, "generation")?,
-        first_offset: get(row, "first_offset")?,
-        next_offset: get(row, "next_offset")?,
-        folded_to: get(row, "folded_to")?,
-        projected_to: get(row, "projected_to")?,
-        rolled_to: get(row, "rolled_to")?,
-        broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(row, "broker_time_max")?),
-        owner_name: get(row, "owner_name")?,
-    })
-}
-
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The ledger as it stood at one moment. It ends when it is dropped.
 #[derive(Debug)]
@@ -75,13 +26,13 @@ pub struct Snapshot(Transaction<'static, Postgres>);
 impl Snapshot {
     /// Begins one.
     pub async fn begin(pool: &Pool) -> Result<Self, StoreError> {
-        pool.begin_with(BEGIN).await.map(Self).map_err(failed)
+        pool.begin_with(SNAPSHOT).await.map(Self).map_err(failed)
     }
 
     /// One partition.
     pub async fn partition(&mut self, partition: Partition) -> Result<PartitionRow, StoreError> {
-        let row = sqlx::query(PARTITION).bind(partition).fetch_one(&mut *self.0).await.map_err(failed)?;
-        partition_row(&row)
+        let row = partition::one(&mut *self.0, partition).await?;
+        row.ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("partition {partition} is gone")))
     }
 
     /// The next `count` links of a partition's chain from `from` on.
@@ -92,9 +43,9 @@ impl Snapshot {
         from: i64,
         count: i64,
     ) -> Result<Vec<BatchRow>, StoreError> {
-        let query = sqlx::query(BATCHES).bind(partition).bind(generation).bind(from).bind(count);
-        let rows = query.fetch_all(&mut *self.0).await.map_err(failed)?;
-        rows.iter().map(batch_row).collect()
+        let mut found = batches_after(&mut self.0, partition, (generation, from - 1), count).await?;
+        found.retain(|batch| batch.generation == generation);
+        Ok(found)
     }
 
     /// Every usage row of a partition.
@@ -112,6 +63,8 @@ impl Snapshot {
 /// A link of the chain.
 #[derive(Clone, Debug)]
 pub struct BatchRow {
+    /// Which life of the topic.
+    pub generation: Generation,
     /// First offset covered.
     pub from: i64,
     /// First offset not covered.
@@ -126,13 +79,37 @@ pub struct BatchRow {
     pub deltas: Vec<u8>,
     /// Sum of the accepted events' hashes.
     pub content_sum: ContentSum,
+    /// The running maximum of broker time at its end.
+    pub broker_time_max: Timestamp,
+}
+
+impl BatchRow {
+    /// What usage grew by.
+    pub fn usage(&self) -> Result<BTreeMap<UsageKey, Aggregate>, StoreError> {
+        decode_deltas(&self.deltas).map_err(|error| {
+            let at = format!("the batch at {}/{}", self.generation, self.from);
+            StoreError::corrupt("read a batch's deltas", format!("{at}: {error}"))
+        })
+    }
 }
 
 const BATCHES: &str =
-    "SELECT from_offset, to_offset, read_count, accepted_count, duplicate_count, rejected_count,
-        forwarded_count, control_count, rejected_by, exceptions, deltas, content_sum
-    FROM batch WHERE partition = $1 AND generation = $2 AND from_offset >= $3
-    ORDER BY from_offset LIMIT $4";
+    "SELECT generation, from_offset, to_offset, read_count, accepted_count, duplicate_count, rejected_count,
+        forwarded_count, control_count, rejected_by, exceptions, deltas, content_sum, broker_time_max
+    FROM batch WHERE partition = $1 AND (generation, from_offset) > ($2, $3)
+    ORDER BY generation, from_offset LIMIT $4";
+
+/// The next `count` links of a partition's chain after the one at `after`, through all
+/// generations; empty at the end. Begin with generation `i32::MIN`.
+pub(crate) async fn batches_after(
+    conn: &mut PgConnection,
+    partition: Partition,
+    after: (Generation, i64),
+    count: i64,
+) -> Result<Vec<BatchRow>, StoreError> {
+    let query = sqlx::query(BATCHES).bind(partition).bind(after.0).bind(after.1).bind(count);
+    query.fetch_all(conn).await.map_err(failed)?.iter().map(batch_row).collect()
+}
 
 fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
     let count = |name| {
@@ -143,6 +120,7 @@ fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
     let sum = <[u8; 16]>::try_from(sum)
         .map_err(|_| StoreError::corrupt(ATTEMPT, "a content sum is not 16 bytes"))?;
     Ok(BatchRow {
+        generation: get(row, "generation")?,
         from: get(row, "from_offset")?,
         to: get(row, "to_offset")?,
         counts: Counts {
@@ -157,6 +135,7 @@ fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
         exceptions: get(row, "exceptions")?,
         deltas: get(row, "deltas")?,
         content_sum: ContentSum::from_bytes(sum),
+        broker_time_max: Timestamp::from(get::<chrono::DateTime<chrono::Utc>>(row, "broker_time_max")?),
     })
 }
 

@@ -110,6 +110,16 @@ pub async fn enqueue_webhook_event(
     Ok(())
 }
 
+/// Messages that are delivered side by side: a slow receiver of webhooks must not keep the
+/// topics waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Webhooks.
+    Webhooks,
+    /// Everything that goes to Kafka.
+    Topics,
+}
+
 /// A message whose time has come, held by this process until `lease` is over.
 #[derive(Clone, Debug)]
 pub struct DueMessage {
@@ -117,7 +127,7 @@ pub struct DueMessage {
     pub message: OutboxMessage,
     /// How often it was tried before.
     pub attempts: i32,
-    /// Webhooks: the endpoint's URL.
+    /// Webhooks: the endpoint's URL; `None` when it was removed or switched off.
     pub url: Option<String>,
     /// Webhooks: the endpoint's secret (`whsec_…`).
     pub secret: Option<String>,
@@ -127,8 +137,9 @@ pub struct DueMessage {
 const CLAIM: &str = "UPDATE outbox o
     SET next_attempt_at = clock_timestamp() + interval '60 seconds', attempts = o.attempts + 1
     FROM (SELECT due.id, w.url, w.secret
-          FROM outbox due LEFT JOIN webhook_endpoint w ON w.id = due.endpoint_id
-          WHERE due.delivered_at IS NULL AND due.failed_at IS NULL
+          FROM outbox due
+          LEFT JOIN webhook_endpoint w ON w.id = due.endpoint_id AND w.disabled_at IS NULL
+          WHERE due.delivered_at IS NULL AND due.failed_at IS NULL AND (due.kind = 'webhook') = $2
             AND due.next_attempt_at <= clock_timestamp()
           ORDER BY due.next_attempt_at, due.created_at, due.id
           LIMIT $1 FOR UPDATE OF due SKIP LOCKED) AS taken
@@ -147,12 +158,13 @@ type DueRow = (
     Option<String>,
 );
 
-/// Takes up to `count` messages that are due. Each is offered to no one else for a minute,
+/// Takes up to `count` messages of a lane that are due. Each is offered to no one else for a minute,
 /// so a process that dies loses nothing.
-pub async fn claim(pool: &Pool, count: i64) -> Result<Vec<DueMessage>, StoreError> {
+pub async fn claim(pool: &Pool, lane: Lane, count: i64) -> Result<Vec<DueMessage>, StoreError> {
     const ATTEMPT: &str = "take messages from the outbox";
     let rows: Vec<DueRow> = sqlx::query_as(CLAIM)
         .bind(count)
+        .bind(lane == Lane::Webhooks)
         .fetch_all(pool)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;

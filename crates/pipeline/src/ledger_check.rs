@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
-use weir_backends::ledger_audit::{self, BatchRow, PartitionRow, Snapshot};
+use weir_backends::ledger::partition::{self, PartitionRow};
+use weir_backends::ledger_audit::{BatchRow, Snapshot};
 use weir_backends::postgres::Pool;
 use weir_backends::projection::Projection;
 use weir_core::{ContentSum, HashKey, TenantId, Timestamp};
@@ -20,7 +21,7 @@ use weir_metering::measure::{NO_DIMENSIONS, OTHER_DIMENSIONS};
 use weir_metering::meter::MeterKey;
 use weir_metering::outcome::{Counts, Exception, Verdict};
 use weir_metering::shard::SERIES_MAX;
-use weir_wire::batch_blob::{decode_deltas, decode_exceptions};
+use weir_wire::batch_blob::decode_exceptions;
 
 /// Links read at a time.
 const PAGE: i64 = 500;
@@ -56,7 +57,7 @@ pub async fn check(
     catalogue: &Catalogue,
 ) -> Result<Vec<PartitionCheck>, StoreError> {
     let mut checks = Vec::new();
-    for row in ledger_audit::partitions(pool).await? {
+    for row in partition::all(pool).await? {
         // Counting goes on: everything about a partition is read as it stood at one moment.
         let mut ledger = Snapshot::begin(pool).await?;
         let row = ledger.partition(row.partition).await?;
@@ -154,9 +155,7 @@ async fn check_chain(
             check_batch(key, row, batch, inside, found);
             events = rest;
             if batch.to <= row.folded_to {
-                let deltas = decode_deltas(&batch.deltas)
-                    .map_err(|error| StoreError::corrupt("read a batch's deltas", error))?;
-                merge_deltas(&mut usage, deltas)
+                merge_deltas(&mut usage, batch.usage()?)
                     .map_err(|error| StoreError::corrupt("add up deltas", error))?;
             }
             expected = batch.to;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::Value;
 use standardwebhooks::Webhook;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::{OutgoingRecord, Producer};
-use weir_backends::outbox::{self, Attempt, DueMessage, OutboxKind};
+use weir_backends::outbox::{self, Attempt, DueMessage, Lane, OutboxKind};
 use weir_backends::postgres::Pool;
 use weir_backends::private_address::is_private;
 use weir_wire::alert::WebhookEvent;
@@ -25,8 +26,10 @@ const RETRY_AFTER_S: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 7
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the outbox is looked at when it was empty.
 const IDLE: Duration = Duration::from_millis(100);
-/// Messages taken at a time; they are delivered side by side.
-const CLAIM_MAX: i64 = 64;
+/// Messages of a lane that are delivered side by side.
+const UNDER_WAY_MAX: usize = 64;
+/// How often waiting messages are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What delivery needs.
 pub struct Delivery {
@@ -81,8 +84,9 @@ impl OutboxMetrics {
                 tracing::warn!(id, kind, after_ms, why, "not delivered, will be tried again");
                 "retry"
             }
+            // The receiver's fault, and its loss: nobody here is woken.
             Attempt::GivenUp(why) | Attempt::EndpointGone(why) => {
-                tracing::error!(id, kind, why, "given up; see the outbox");
+                tracing::warn!(id, kind, why, "given up; see the outbox");
                 "given_up"
             }
         };
@@ -94,47 +98,74 @@ impl Delivery {
     /// Delivers until told to stop. Errors of the stores are logged and tried again.
     pub async fn run(self, stop: CancellationToken) {
         let delivery = Arc::new(self);
+        tokio::join!(
+            delivery.run_lane(Lane::Topics, &stop),
+            delivery.run_lane(Lane::Webhooks, &stop),
+            delivery.count(&stop),
+        );
+    }
+
+    async fn run_lane(self: &Arc<Self>, lane: Lane, stop: &CancellationToken) {
+        let mut under_way = JoinSet::new();
         while !stop.is_cancelled() {
-            let found = match delivery.deliver_due().await {
+            let found = match self.begin_due(lane, &mut under_way).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read for now");
                     0
                 }
             };
+            while let Some(ended) = under_way.try_join_next() {
+                settled(ended);
+            }
             if found == 0 {
                 tokio::select! {
                     () = stop.cancelled() => {}
+                    Some(ended) = under_way.join_next(), if under_way.len() >= UNDER_WAY_MAX => settled(ended),
                     () = tokio::time::sleep(IDLE) => {}
                 }
             }
         }
+        while let Some(ended) = under_way.join_next().await {
+            settled(ended);
+        }
     }
 
-    /// Delivers what is due now; how many messages that were.
-    async fn deliver_due(self: &Arc<Self>) -> Result<usize, StoreError> {
-        let due = outbox::claim(&self.pool, CLAIM_MAX).await?;
+    /// Begins to deliver what is due now, as far as there is room; how many messages that were.
+    async fn begin_due(
+        self: &Arc<Self>,
+        lane: Lane,
+        under_way: &mut JoinSet<Result<(), StoreError>>,
+    ) -> Result<usize, StoreError> {
+        let room = i64::try_from(UNDER_WAY_MAX.saturating_sub(under_way.len())).unwrap_or(0);
+        if room == 0 {
+            return Ok(0);
+        }
+        let due = outbox::claim(&self.pool, lane, room).await?;
         let found = due.len();
-        let mut attempts = tokio::task::JoinSet::new();
         for message in due {
             let delivery = Arc::clone(self);
-            attempts.spawn(async move {
+            under_way.spawn(async move {
                 let attempt = delivery.attempt(&message).await;
                 delivery.metrics.attempted(&message, &attempt);
                 outbox::settle(&delivery.pool, &message.message.id, &attempt).await
             });
         }
-        while let Some(settled) = attempts.join_next().await {
-            match settled {
-                Ok(Err(error)) => tracing::warn!(%error, "a message may be delivered once more"),
-                Err(error) => tracing::error!(%error, "a delivery stopped"),
-                Ok(Ok(())) => {}
+        Ok(found)
+    }
+
+    /// Keeps the gauge of waiting messages up to date.
+    async fn count(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            // A ledger that is away is told of by those who deliver.
+            for (kind, count) in outbox::pending(&self.pool).await.unwrap_or_default() {
+                self.metrics.pending.with_label_values(&[kind.as_str()]).set(count);
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(COUNT_EVERY) => {}
             }
         }
-        for (kind, count) in outbox::pending(&self.pool).await? {
-            self.metrics.pending.with_label_values(&[kind.as_str()]).set(count);
-        }
-        Ok(found)
     }
 
     async fn attempt(&self, due: &DueMessage) -> Attempt {
@@ -170,10 +201,10 @@ impl Delivery {
 
     async fn post(&self, due: &DueMessage) -> Attempt {
         let (Some(url), Some(secret)) = (&due.url, &due.secret) else {
-            return Attempt::GivenUp("the webhook endpoint was removed".to_owned());
+            return Attempt::GivenUp("the webhook endpoint was removed or switched off".to_owned());
         };
         // One id for one event, whichever endpoint it goes to.
-        let id = due.message.id.split('.').next().unwrap_or_default();
+        let id = due.message.id.rsplit_once('.').map_or(due.message.id.as_str(), |(event, _)| event);
         let body = body_bytes(&due.message.body);
         let sent = match self.send_signed(url, secret, id, &body).await {
             Ok(sent) => sent,
@@ -220,7 +251,9 @@ impl Delivery {
         let host = url.host_str().ok_or_else(|| Unsendable::Never("the URL names no host".to_owned()))?;
         let port = url.port_or_known_default().unwrap_or(443);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = tokio::net::lookup_host((bare, port)).await;
+        let found = tokio::time::timeout(WEBHOOK_TIMEOUT, tokio::net::lookup_host((bare, port))).await;
+        let found =
+            found.map_err(|_| Unsendable::Now(format!("{host}: its address was not found in time")))?;
         let addresses: Vec<SocketAddr> =
             found.map_err(|error| Unsendable::Now(format!("{host}: {error}")))?.collect();
         if !self.allow_private && addresses.iter().any(|address| is_private(address.ip())) {
@@ -230,6 +263,8 @@ impl Delivery {
         }
         reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // A proxy of the environment would look the name up again, and reach what it likes.
+            .no_proxy()
             .timeout(WEBHOOK_TIMEOUT)
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
             .resolve_to_addrs(host, &addresses)
@@ -248,6 +283,14 @@ impl Delivery {
                 Attempt::RetryAfterMs(after_s * 1_000 + after_s * spread, why)
             }
         }
+    }
+}
+
+fn settled(ended: Result<Result<(), StoreError>, JoinError>) {
+    match ended {
+        Ok(Err(error)) => tracing::warn!(%error, "a message may be delivered once more"),
+        Err(error) => tracing::error!(%error, "a delivery stopped"),
+        Ok(Ok(())) => {}
     }
 }
 

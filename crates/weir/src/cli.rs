@@ -249,6 +249,18 @@ pub(crate) enum Invoice {
         #[command(flatten)]
         output: Output,
     },
+    /// Record that a document was paid.
+    #[command(after_help = help::INVOICE_PAID)]
+    Paid {
+        /// Its number or id.
+        number: String,
+        /// When the money came, as RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        at: String,
+        /// Of the bank or the payment service.
+        #[arg(long)]
+        reference: String,
+    },
 }
 
 /// `weir verify`.

@@ -53,6 +53,8 @@ pub(crate) struct ApiConfig {
     pub body_bytes_max: usize,
     /// Bytes of requests that may wait for Kafka at a time; past it the answer is 503.
     pub in_flight_bytes_max: usize,
+    /// Requests that an API key may send to this process in a minute; 0: any number.
+    pub key_requests_per_minute_max: u32,
     /// Past this age a quota answer follows the limit's `when_stale`, in milliseconds.
     pub max_staleness_ms: i64,
     /// Whether webhooks may go to private addresses.
@@ -120,6 +122,7 @@ impl Default for ApiConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
             body_bytes_max: 8 << 20,
             in_flight_bytes_max: 64 << 20,
+            key_requests_per_minute_max: 0,
             max_staleness_ms: 60_000,
             allow_private_webhooks: false,
         }

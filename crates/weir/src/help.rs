@@ -78,7 +78,7 @@ Example:
 Exit codes: 0 proved, 1 something was lost or doubled, or it failed, 2 a wrong call.";
 
 pub(crate) const LEDGER_ACCEPT_TOPIC: &str =
-    "Without --yes it changes nothing and says what has happened to each partition, and what would be
+    "Changes nothing without --yes, and says what has happened to each partition, and what would be
 lost, counted or counted again. With --yes it changes the ledger: the next generation begins at the
 topic's first offsets, which cannot be taken back. Stop every `weir serve` before.
 
@@ -111,6 +111,15 @@ Example:
   weir invoice show MILL-000001 --output json
 
 Exit codes: 0 shown, 1 there is none or it failed, 2 a wrong call.";
+
+pub(crate) const INVOICE_PAID: &str =
+    "Changes the ledger: a payment beside the document, which itself stays as it is. The same payment
+again changes nothing; another one for a paid document is refused.
+
+Example:
+  weir invoice paid MILL-000001 --at 2026-11-24T09:30:00Z --reference \"SEPA 4711\"
+
+Exit codes: 0 recorded, 1 there is none, it is a draft, it was paid otherwise, or it failed, 2 a wrong call.";
 
 pub(crate) const VERIFY: &str = "Changes nothing. Raw events that have expired (clickhouse.events_kept_days) cannot be
 metered again: such a document rests on the ledger's sums, which is said and passes. Raw events that should be
@@ -156,3 +165,25 @@ Example:
   weir completions bash > /etc/bash_completion.d/weir
 
 Exit codes: 0 printed, 2 a wrong call.";
+
+pub(crate) const LOAD_CATALOG: &str = "Changes nothing.
+
+Example:
+  weir load catalog > load.toml && weir catalog apply load.toml
+
+Exit codes: 0 printed, 2 a wrong call.";
+
+pub(crate) const LOAD_TENANTS: &str =
+    "Changes the ledger, through the API: makes the tenants that are missing.
+
+Example:
+  weir load tenants --tenants 1000 --key \"$KEY\"
+
+Exit codes: 0 all are there, 1 it failed, 2 a wrong call.";
+
+pub(crate) const LOAD_CHECK: &str = "Changes nothing.
+
+Example:
+  weir load check expected.tsv
+
+Exit codes: 0 what was counted is what was expected, 1 it differs or failed, 2 a wrong call.";

@@ -2,6 +2,7 @@
 //! as long as they are, so that slow answers cannot fill the memory.
 
 use std::io::Read;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -41,7 +42,8 @@ enum Packing {
 ///
 /// # Errors
 /// 413 when it is too large, packed or unpacked; 415 for a packing that is not taken; 400 for
-/// bytes that cannot be unpacked; 503 at once when too many bytes are in flight.
+/// bytes that cannot be unpacked; 408 when it does not arrive in time, since it is reserved for
+/// meanwhile; 503 at once when too many bytes are in flight.
 pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
     let bytes_max = state.settings.body_bytes_max;
     let too_large = || Problem::new(Kind::TooLarge, format!("a body may have {bytes_max} bytes, unpacked"));
@@ -56,7 +58,14 @@ pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<H
         _ => bytes_max,
     };
     let mut permit = reserve(state, reserved)?;
-    let read = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+    let timeout = Duration::from_millis(state.settings.body_timeout_ms);
+    let read = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await;
+    let read = read.map_err(|_| {
+        let detail =
+            format!("the body did not arrive within {} ms; send less at a time", timeout.as_millis());
+        Problem::new(Kind::TimedOut, detail)
+    })?;
+    let read = read.map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
             too_large()
         } else {

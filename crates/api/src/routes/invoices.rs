@@ -2,7 +2,7 @@
 //! through untouched.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use weir_backends::tenants::payments::{self, Payment};
 use weir_core::Timestamp;
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{JsonBody, PageQuery, QueryOf};
+use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf};
 use crate::problem::{Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -145,7 +145,7 @@ pub async fn list(
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<Json<InvoiceBody>, Problem> {
     caller.require(Scope::InvoicesRead)?;
     let missing = || Problem::not_found("invoice", &id);
@@ -171,7 +171,7 @@ pub async fn get(
 pub async fn put_payment(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
     JsonBody(input): JsonBody<PaymentBody>,
 ) -> Result<Json<InvoiceBody>, Problem> {
     caller.require(Scope::InvoicesWrite)?;

@@ -2,7 +2,7 @@
 //! what it may do itself, and a tenant's key makes keys of its tenant only.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use weir_backends::tenants::api_keys::{self, ApiKey, NewApiKey};
 use weir_core::TenantId;
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{JsonBody, PageQuery, QueryOf};
+use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf};
 use crate::idempotent::KeepInstead;
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
@@ -157,7 +157,7 @@ fn may_hand_on(caller: &Caller, scopes: &[String], prefixes: &[String]) -> Resul
 pub async fn revoke(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require(Scope::KeysWrite)?;
     if id.contains('\0') {

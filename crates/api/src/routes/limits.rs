@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use weir_metering::meter::MeterKey;
 use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{IfMatch, JsonBody, etag, if_match};
+use crate::extract::{IfMatch, JsonBody, PathOf, etag, if_match};
 use crate::problem::{FieldError, Kind, Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -103,7 +103,7 @@ fn answer(set: LimitSet) -> Response {
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsRead)?;
     caller.require_tenant(&id)?;
@@ -126,7 +126,7 @@ pub async fn get(
 pub async fn put(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
     headers: HeaderMap,
     JsonBody(input): JsonBody<LimitsInput>,
 ) -> Result<Response, Problem> {

@@ -1,7 +1,7 @@
 //! Quota answers, from memory alone (invariant 12): no request touches Postgres or Kafka.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 use weir_core::{Quantity, Timestamp};
@@ -9,6 +9,7 @@ use weir_metering::meter::MeterKey;
 use weir_metering::quota;
 
 use crate::credentials::{Caller, Scope};
+use crate::extract::PathOf;
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -88,7 +89,7 @@ impl QuotaBody {
 pub async fn answer(
     State(state): State<ApiState>,
     caller: Caller,
-    Path((tenant, meter)): Path<(String, String)>,
+    PathOf((tenant, meter)): PathOf<(String, String)>,
 ) -> Result<Json<QuotaBody>, Problem> {
     caller.require(Scope::UsageRead)?;
     caller.require_tenant(&tenant)?;

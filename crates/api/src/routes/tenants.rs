@@ -1,7 +1,7 @@
 //! Tenants: list, create, read, update, suspend, reactivate, offboard.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
@@ -11,9 +11,12 @@ use weir_backends::tenants::{self, NewTenant, Tenant, TenantUpdate};
 use weir_core::TenantId;
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{IfMatch, JsonBody, PageQuery, QueryOf, etag, if_match};
+use crate::extract::{IfMatch, JsonBody, OptionalJsonBody, PageQuery, PathOf, QueryOf, etag, if_match};
 use crate::problem::{Problem, ProblemBody};
 use crate::state::ApiState;
+
+/// The longest reason of a suspension, in characters.
+const REASON_CHARS_MAX: usize = 500;
 
 /// A tenant to be made.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -222,7 +225,7 @@ pub async fn create(
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsRead)?;
     caller.require_tenant(&id)?;
@@ -244,15 +247,15 @@ pub async fn get(
 pub async fn update(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<UpdateTenantBody>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsWrite)?;
     caller.require_platform()?;
     let expected = match if_match(&headers)? {
-        IfMatch::Revision(revision) => revision,
-        IfMatch::Any => tenants::get(&state.pool, &id).await?.revision,
+        IfMatch::Revision(revision) => Some(revision),
+        IfMatch::Any => None,
     };
     let change =
         TenantUpdate { name: body.name, domain: body.domain, plan: body.plan, admin_email: body.admin_email };
@@ -270,16 +273,18 @@ pub async fn update(
 pub async fn suspend(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
-    body: axum::body::Bytes,
+    PathOf(id): PathOf<String>,
+    OptionalJsonBody(body): OptionalJsonBody<SuspendBody>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsWrite)?;
     caller.require_platform()?;
-    let body: SuspendBody =
-        if body.is_empty() { SuspendBody::default() } else { crate::extract::read_json(&body)? };
-    let reason = body.reason.map(|reason| reason.chars().take(500).collect::<String>());
-    let reason = reason.filter(|reason| !reason.contains('\0'));
-    let tenant = tenants::suspend(&state.pool, &id, reason.as_deref(), state.now(), &caller.key).await?;
+    if let Some(reason) = &body.reason
+        && (reason.chars().count() > REASON_CHARS_MAX || reason.contains(char::is_control))
+    {
+        let detail = format!("must have at most {REASON_CHARS_MAX} characters, none a control character");
+        return Err(Problem::invalid("/reason", detail));
+    }
+    let tenant = tenants::suspend(&state.pool, &id, body.reason.as_deref(), state.now(), &caller.key).await?;
     state.catalogue.refresh().await?;
     Ok(answer(StatusCode::OK, tenant))
 }
@@ -293,7 +298,7 @@ pub async fn suspend(
 pub async fn reactivate(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsWrite)?;
     caller.require_platform()?;
@@ -316,7 +321,7 @@ pub async fn reactivate(
 pub async fn delete(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsWrite)?;
     caller.require_platform()?;

@@ -1,7 +1,7 @@
 //! What a tenant used, from the ledger's folded usage.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +9,7 @@ use weir_backends::tenants::usage::{self, ROWS_MAX, UsageLine, UsageQuery};
 use weir_core::{Span, TenantId, Timestamp};
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::QueryOf;
+use crate::extract::{PathOf, QueryOf};
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -72,7 +72,7 @@ pub struct UsageBody {
 pub async fn read(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
     QueryOf(parameters): QueryOf<UsageParameters>,
 ) -> Result<Json<UsageBody>, Problem> {
     caller.require(Scope::UsageRead)?;

@@ -1,7 +1,7 @@
 //! Webhook endpoints: made (the secret is shown once), listed, deleted.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use weir_backends::tenants::webhooks::{self, WebhookEndpoint};
 
 use super::webhook_url;
 use crate::credentials::{Caller, Scope};
-use crate::extract::{JsonBody, PageQuery, QueryOf};
+use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf};
 use crate::idempotent::KeepInstead;
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
@@ -142,7 +142,7 @@ pub async fn create(
 pub async fn delete(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathOf(id): PathOf<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require(Scope::WebhooksWrite)?;
     let id = Uuid::parse_str(&id).map_err(|_| Problem::not_found("webhook", &id))?;

@@ -1,6 +1,10 @@
 //! Idempotency-Key: the first answer again, another request refused, secrets never kept.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use weir_backends::tenants::idempotency::{self, Begun, Claim, KeptAnswer};
+use weir_core::Timestamp;
 
 use crate::support::in_house;
 
@@ -50,5 +54,67 @@ fn secrets_are_not_kept() {
         let again = house.json("POST", "/api/v1/keys", &key, body).await.expect(201);
         assert_eq!(again.body["id"], first.body["id"]);
         assert!(again.body.get("key").is_none());
+    });
+}
+
+#[test]
+fn what_was_begun_is_carried_out_although_the_client_has_gone() {
+    in_house(|house| async move {
+        let path = "/api/v1/platform/tenants";
+        let body = json!({
+            "name": "Gone", "domain": "left.example.com", "plan": "starter", "adminEmail": "ops@left.example.com",
+        });
+        let key = [("idempotency-key", "left-1")];
+        // Making a tenant waits for this row.
+        let mut held = house.state.pool.begin().await.unwrap();
+        sqlx::query("SELECT version FROM catalog_head FOR UPDATE").execute(&mut *held).await.unwrap();
+        let sending = tokio::spawn({
+            let body = body.clone();
+            async move { house.json("POST", path, &key, body).await }
+        });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM idempotency_key WHERE key = 'left-1')";
+        while !sqlx::query_scalar::<_, bool>(BEGUN).fetch_one(&mut *held).await.unwrap() {
+            assert!(Instant::now() < deadline, "the request was not begun");
+        }
+        sending.abort();
+        assert!(sending.await.is_err_and(|error| error.is_cancelled()));
+        held.commit().await.unwrap();
+        loop {
+            let again = house.json("POST", path, &key, body.clone()).await;
+            if again.status == 201 {
+                assert_eq!(again.header("idempotency-replayed"), "true");
+                return;
+            }
+            assert!(again.status == 409 && Instant::now() < deadline, "{}", again.body);
+        }
+    });
+}
+
+#[test]
+fn whoever_was_taken_for_dead_changes_nothing_afterwards() {
+    in_house(|house| async move {
+        let pool = &house.state.pool;
+        let claim = |made_at: Timestamp| Claim {
+            credential: "key".into(),
+            route: "POST /nowhere".into(),
+            key: "taken-over".into(),
+            fingerprint: [7; 32],
+            made_at,
+        };
+        let answer = |status: u16| KeptAnswer { status, headers: json!({}), body: vec![] };
+        let first = claim(Timestamp::from(chrono::Utc::now()));
+        let second = claim(first.made_at.plus_millis(61_000));
+        assert_eq!(idempotency::begin(pool, &first).await.unwrap(), Begun::New);
+        assert_eq!(
+            idempotency::begin(pool, &claim(first.made_at.plus_millis(59_000))).await.unwrap(),
+            Begun::InFlight
+        );
+        assert_eq!(idempotency::begin(pool, &second).await.unwrap(), Begun::New);
+        idempotency::abandon(pool, &first).await.unwrap();
+        idempotency::finish(pool, &first, &answer(500)).await.unwrap();
+        idempotency::finish(pool, &second, &answer(201)).await.unwrap();
+        idempotency::finish(pool, &first, &answer(500)).await.unwrap();
+        assert_eq!(idempotency::begin(pool, &second).await.unwrap(), Begun::Kept(answer(201)));
     });
 }

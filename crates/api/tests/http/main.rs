@@ -8,5 +8,6 @@ mod keys_and_webhooks;
 mod periods;
 mod quota;
 mod refusals;
+mod sockets;
 mod support;
 mod tenants;

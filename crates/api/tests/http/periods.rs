@@ -76,6 +76,8 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
         house.tenant("gone").await;
         let path = format!("{TENANTS}/gone");
         house.json("DELETE", &path, &[], json!(null)).await.expect(202);
+        let key = json!({"name": "late", "tenant": "gone", "scopes": ["events:write"]});
+        assert_eq!(house.json("POST", "/api/v1/keys", &[], key).await.expect(409).problem(), "conflict");
         let bill = || {
             sqlx::query(
                 "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
@@ -89,6 +91,18 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
             .execute(&house.state.pool)
         };
         bill().await.unwrap();
+        // A correction over nothing is owed by nobody.
+        sqlx::query(
+            "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
+                period_start, period_end, sequence, currency, total, cut_generation, cut_partition,
+                cut_offset, document, hash, created_at)
+            SELECT 'inv_gone_2', 'correction', status, 'GONE-2', legal_entity, tenant, subscription,
+                period_start, period_end, 1, currency, 0, 1, 0, 0, document, hash, created_at
+            FROM invoice WHERE id = 'inv_gone'",
+        )
+        .execute(&house.state.pool)
+        .await
+        .unwrap();
         let left = house.json("DELETE", &path, &[], json!(null)).await.expect(202);
         assert_eq!(left.body["remaining"], json!(["1 invoice(s) in draft or not paid"]));
         let invoice = house.get("/api/v1/invoices/GONE-1").await.expect(200);

@@ -172,6 +172,29 @@ fn usage_is_merged_as_the_meter_says() {
             usage.body["usage"].as_array().unwrap().iter().map(|l| (&l["meter"], &l["quantity"])).collect();
         assert_eq!(lines[0], (&json!("bandwidth"), &json!("12345678901234567890.500000001")));
         assert_eq!(lines[1], (&json!("storage"), &json!("7")));
+        // One value under two dimension values is one value, as on an invoice.
+        for dimensions in ["{\"region\":\"eu\"}", "{\"region\":\"us\"}"] {
+            for (table, column, value) in [
+                ("usage", "quantity, event_count", "1, 1"),
+                ("usage_unique", "value_hash", "decode(repeat('0a', 16), 'hex')"),
+            ] {
+                sqlx::query(sqlx::AssertSqlSafe(format!(
+                    "INSERT INTO {table} (tenant, meter, hour, dimensions, generation, partition, {column})
+                    VALUES ('merged', 'users', '2026-11-01T00:00:00Z', $1, 1, 0, {value})"
+                )))
+                .bind(dimensions)
+                .execute(&house.state.pool)
+                .await
+                .unwrap();
+            }
+        }
+        for (group_by, quantities) in [("meter", vec!["1"]), ("dimensions", vec!["1", "1"])] {
+            let path = format!("{TENANTS}/merged/usage?{span}&meter=users&group_by={group_by}");
+            let usage = house.get(&path).await.expect(200);
+            let found: Vec<_> =
+                usage.body["usage"].as_array().unwrap().iter().map(|l| &l["quantity"]).collect();
+            assert_eq!(found, quantities, "by {group_by}");
+        }
         let usage = house
             .get(&format!("{TENANTS}/merged/usage?{span}&meter=storage&group_by=hour"))
             .await

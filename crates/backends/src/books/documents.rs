@@ -9,6 +9,7 @@ use weir_core::{Position, Span, TenantId, Timestamp};
 use super::failed;
 use crate::StoreError;
 use crate::postgres::Pool;
+use crate::tenants::payments::Payment;
 
 /// Where a document stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct DocumentRow {
     pub hash: String,
     /// When it was finalized.
     pub finalized_at: Option<Timestamp>,
+    /// How it was paid.
+    pub payment: Option<Payment>,
 }
 
 /// A line as the ledger keeps it.
@@ -122,6 +125,8 @@ struct Row {
     document: String,
     hash: String,
     finalized_at: Option<DateTime<Utc>>,
+    paid_at: Option<DateTime<Utc>>,
+    reference: Option<String>,
 }
 
 const INSERT_DRAFT: &str =
@@ -136,10 +141,12 @@ const DELETE_DRAFT: &str = "DELETE FROM invoice WHERE id = $1 AND status = 'draf
 const FINALIZED_OF_PERIOD: &str = "SELECT document FROM invoice
     WHERE subscription = $1 AND period_start = $2 AND status <> 'draft' ORDER BY sequence";
 const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.legal_entity,
-        e.name AS legal_entity_name, i.tenant, t.name AS tenant_name, i.subscription, i.period_start, i.period_end, i.sequence, i.currency,
+        e.name AS legal_entity_name, i.tenant, t.name AS tenant_name, i.subscription, i.period_start,
+        i.period_end, i.sequence, i.currency,
         trim_scale(i.total)::text AS total, i.cut_generation, i.cut_partition, i.cut_offset, i.document,
-        i.hash, i.finalized_at
+        i.hash, i.finalized_at, p.paid_at, p.reference
     FROM invoice i JOIN tenant t ON t.id = i.tenant JOIN legal_entity e ON e.key = i.legal_entity
+    LEFT JOIN invoice_payment p ON p.invoice = i.id
     WHERE i.status <> 'draft' AND ($1::text IS NULL OR i.tenant = $1)
       AND ($2::timestamptz IS NULL OR i.period_start >= $2)
       AND ($3::timestamptz IS NULL OR i.period_start < $3)
@@ -308,6 +315,10 @@ impl Row {
                 offset: self.cut_offset,
             },
             finalized_at: self.finalized_at.map(Timestamp::from),
+            payment: self
+                .paid_at
+                .zip(self.reference)
+                .map(|(paid_at, reference)| Payment { paid_at: paid_at.into(), reference }),
             id: self.id,
             number: self.number,
             legal_entity: self.legal_entity,

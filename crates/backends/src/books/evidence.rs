@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, Postgres, Transaction};
-use weir_core::{ContentSum, Generation, Hash128, HashKey, Partition, Quantity, TenantId, Timestamp};
-use weir_metering::aggregate::{Aggregate, UsageKey};
+use weir_core::{Generation, Hash128, HashKey, Partition, Quantity, TenantId, Timestamp};
+use weir_metering::aggregate::UsageKey;
 use weir_metering::meter::MeterKey;
-use weir_wire::batch_blob::decode_deltas;
 
 use super::documents::{self, DocumentRow, LineRow, Selection};
 use super::due::{JournalReach, reach};
@@ -16,6 +15,7 @@ use super::failed;
 use super::usage::exact;
 use crate::StoreError;
 use crate::catalog::SNAPSHOT;
+use crate::ledger_audit::{BatchRow, batches_after};
 use crate::postgres::Pool;
 
 const ATTEMPT: &str = "read the evidence for documents";
@@ -26,25 +26,6 @@ const PAGE: i64 = 256;
 #[derive(Debug)]
 pub struct Evidence {
     snapshot: Transaction<'static, Postgres>,
-}
-
-/// A link of the chain, as far as documents rest on it.
-#[derive(Clone, Debug)]
-pub struct BatchRow {
-    /// Which life of the topic.
-    pub generation: Generation,
-    /// The first offset that it covers.
-    pub from_offset: i64,
-    /// The first offset that it does not.
-    pub to_offset: i64,
-    /// How many events it accepted.
-    pub accepted_count: u64,
-    /// Sum of their hashes.
-    pub content_sum: ContentSum,
-    /// The running maximum of broker time at its end.
-    pub broker_time_max: Timestamp,
-    /// What usage grew by.
-    pub deltas: BTreeMap<UsageKey, Aggregate>,
 }
 
 /// A row of usage by hour; for `unique` meters with its values.
@@ -75,11 +56,6 @@ pub struct SubscriptionFacts {
     pub hour_alignment: i16,
 }
 
-const BATCHES: &str =
-    "SELECT generation, from_offset, to_offset, accepted_count, content_sum, broker_time_max,
-        deltas
-    FROM batch WHERE partition = $1 AND (generation, from_offset) > ($2, $3)
-    ORDER BY generation, from_offset LIMIT $4";
 const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone, t.hour_alignment
     FROM subscription s JOIN tenant t ON t.id = s.tenant WHERE s.id = ANY($1)";
 const USAGE: &str = "SELECT meter, hour, dimensions, generation, quantity::text AS quantity, event_count,
@@ -89,7 +65,6 @@ const VALUES: &str = "SELECT meter, hour, dimensions, generation, value_hash
     FROM usage_unique WHERE tenant = $1 AND partition = $2";
 const IDENTITY_KEY: &str = "SELECT identity_key FROM installation";
 
-type RawBatch = (i32, i64, i64, i64, Vec<u8>, DateTime<Utc>, Vec<u8>);
 type RawUsage = (String, DateTime<Utc>, String, i32, String, i64, Option<DateTime<Utc>>, Option<i64>);
 type RawValue = (String, DateTime<Utc>, String, i32, Vec<u8>);
 
@@ -145,31 +120,7 @@ impl Evidence {
         partition: Partition,
         after: (Generation, i64),
     ) -> Result<Vec<BatchRow>, StoreError> {
-        let rows: Vec<RawBatch> = sqlx::query_as(BATCHES)
-            .bind(partition)
-            .bind(after.0)
-            .bind(after.1)
-            .bind(PAGE)
-            .fetch_all(&mut *self.snapshot)
-            .await
-            .map_err(failed("read the chain of batches"))?;
-        rows.into_iter()
-            .map(|(generation, from_offset, to_offset, accepted, sum, broker_time_max, deltas)| {
-                let named = |error: &dyn std::fmt::Display| {
-                    let at = format!("{generation}/{partition}/{from_offset}");
-                    StoreError::corrupt("read the chain of batches", format!("the batch at {at}: {error}"))
-                };
-                Ok(BatchRow {
-                    generation,
-                    from_offset,
-                    to_offset,
-                    accepted_count: u64::try_from(accepted).map_err(|error| named(&error))?,
-                    content_sum: ContentSum::from_bytes(sixteen(&sum)?),
-                    broker_time_max: broker_time_max.into(),
-                    deltas: decode_deltas(&deltas).map_err(|error| named(&error))?,
-                })
-            })
-            .collect()
+        batches_after(&mut self.snapshot, partition, after, PAGE).await
     }
 
     /// A tenant's usage rows of one partition, by generation and key.

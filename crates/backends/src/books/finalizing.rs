@@ -6,7 +6,7 @@
 
 use sqlx::{Postgres, Transaction};
 use weir_billing::number::NumberPrefix;
-use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
+use weir_billing::{Invoice, InvoiceLine, InvoiceNumber, LegalEntityKey};
 use weir_core::{Partition, Span, TenantId, Timestamp};
 
 use super::documents;
@@ -24,9 +24,13 @@ const FINALIZE: &str = "UPDATE invoice SET status = 'finalized', number = $2, cu
         total = $4::numeric, cut_generation = $5, cut_partition = $6, cut_offset = $7, document = $8,
         hash = $9, finalized_at = $10
     WHERE id = $1 AND status = 'draft'";
-const LINE: &str = "INSERT INTO invoice_line (invoice, line, meter, description, quantity, event_count,
+const LINES: &str = "INSERT INTO invoice_line (invoice, line, meter, description, quantity, event_count,
         plan, plan_version, amount, document, hash)
-    VALUES ($1, $2, $3, $4, $5::numeric, $6, $7, $8, $9::numeric, $10, $11)";
+    SELECT $1, line, meter, description, quantity::numeric, event_count, plan, plan_version, amount::numeric,
+        document, hash
+    FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::integer[],
+        $9::text[], $10::text[], $11::text[])
+        AS l (line, meter, description, quantity, event_count, plan, plan_version, amount, document, hash)";
 const COUNT_UP: &str = "UPDATE legal_entity SET next_number = next_number + 1
     WHERE key = $1 AND next_number = $2";
 
@@ -153,24 +157,26 @@ impl Finalizing {
         fn corrupt(error: impl std::fmt::Display) -> StoreError {
             StoreError::corrupt(ATTEMPT, error)
         }
-        for line in &invoice.lines {
-            let document = weir_billing::canonical::canonical_json(line).map_err(corrupt)?;
-            sqlx::query(LINE)
-                .bind(invoice.id.as_str())
-                .bind(i32::try_from(line.line).map_err(corrupt)?)
-                .bind(line.meter.as_ref().map(weir_billing::MeterName::as_str))
-                .bind(line.description.as_str())
-                .bind(line.quantity.to_string())
-                .bind(line.event_count)
-                .bind(line.plan.as_str())
-                .bind(i32::try_from(line.plan_version).map_err(corrupt)?)
-                .bind(line.amount.amount.to_string())
-                .bind(document)
-                .bind(line.hash.as_str())
-                .execute(&mut *self.transaction)
-                .await
-                .map_err(failed(ATTEMPT))?;
-        }
+        let lines = &invoice.lines;
+        let numbers = lines.iter().map(|line| i32::try_from(line.line));
+        let versions = lines.iter().map(|line| i32::try_from(line.plan_version));
+        let documents = lines.iter().map(weir_billing::canonical::canonical_json);
+        let texts = |of: fn(&InvoiceLine) -> String| lines.iter().map(of).collect::<Vec<_>>();
+        sqlx::query(LINES)
+            .bind(invoice.id.as_str())
+            .bind(numbers.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
+            .bind(lines.iter().map(|line| line.meter.as_ref().map(ToString::to_string)).collect::<Vec<_>>())
+            .bind(texts(|line| line.description.clone()))
+            .bind(texts(|line| line.quantity.to_string()))
+            .bind(lines.iter().map(|line| line.event_count).collect::<Vec<_>>())
+            .bind(texts(|line| line.plan.to_string()))
+            .bind(versions.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
+            .bind(texts(|line| line.amount.amount.to_string()))
+            .bind(documents.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
+            .bind(texts(|line| line.hash.clone()))
+            .execute(&mut *self.transaction)
+            .await
+            .map_err(failed(ATTEMPT))?;
         Ok(())
     }
 

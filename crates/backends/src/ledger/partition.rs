@@ -1,7 +1,9 @@
 //! Where counting stands in each partition: the rows that commits compare and set.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgExecutor, PgRow};
 use sqlx::{FromRow, Row};
 use weir_core::{Generation, Partition, Timestamp};
 
@@ -70,6 +72,7 @@ const ALL: &str = "SELECT partition, generation, first_offset, next_offset, brok
 const ONE: &str = "SELECT partition, generation, first_offset, next_offset, broker_time_max,
         last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to, epoch
     FROM journal_partition WHERE partition = $1";
+const OWNER_NAMES: &str = "SELECT partition, owner_name FROM journal_partition WHERE owner_name IS NOT NULL";
 const PROJECTED: &str = "UPDATE journal_partition AS p SET projected_to = done.projected_to
     FROM unnest($1::integer[], $2::integer[], $3::bytea[], $4::bigint[], $5::bigint[])
         AS done (partition, generation, owner, epoch, projected_to)
@@ -97,11 +100,23 @@ pub async fn all(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
         .map_err(|error| StoreError::postgres("read the partitions", &error))
 }
 
+/// Who owns each partition, in words for people; partitions without an owner are left out.
+pub async fn owner_names(pool: &Pool) -> Result<BTreeMap<Partition, String>, StoreError> {
+    let names: Vec<(Partition, String)> = sqlx::query_as(OWNER_NAMES)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read the owners of partitions", &error))?;
+    Ok(names.into_iter().collect())
+}
+
 /// One partition, if it was ever taken.
-pub async fn one(pool: &Pool, partition: Partition) -> Result<Option<PartitionRow>, StoreError> {
+pub async fn one(
+    executor: impl PgExecutor<'_>,
+    partition: Partition,
+) -> Result<Option<PartitionRow>, StoreError> {
     sqlx::query_as(ONE)
         .bind(partition)
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await
         .map_err(|error| StoreError::postgres("read a partition", &error))
 }

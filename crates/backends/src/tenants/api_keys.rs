@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use rand::TryRngCore;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 use weir_core::{TenantId, Timestamp};
 
 use super::{TenantError, audit};
@@ -150,12 +151,15 @@ const LIST: &str = "SELECT id, secret_hash, name, tenant, scopes, source_prefixe
     revoked_at FROM api_key
     WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2) ORDER BY id LIMIT $3";
 const REVOKE: &str = "UPDATE api_key SET revoked_at = coalesce(revoked_at, $3)
-    WHERE id = $1 AND ($2::text IS NULL OR tenant = $2)";
+    WHERE id = $1 AND ($2::text IS NULL OR tenant = $2) RETURNING tenant";
+/// Held until the key is there: offboarding, which revokes a tenant's keys, waits for it.
+const STATUS: &str = "SELECT status FROM tenant WHERE id = $1 FOR SHARE";
 
 /// Makes a key and returns it with its full text, which is not kept anywhere.
 ///
 /// # Errors
-/// [`TenantError::Invalid`] with every member that breaks a rule.
+/// [`TenantError::Invalid`] with every member that breaks a rule; [`TenantError::State`] for a
+/// tenant that is leaving or gone.
 pub async fn create(pool: &Pool, new: NewApiKey, actor: &str) -> Result<(ApiKey, String), TenantError> {
     const ATTEMPT: &str = "create an API key";
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
@@ -163,7 +167,10 @@ pub async fn create(pool: &Pool, new: NewApiKey, actor: &str) -> Result<(ApiKey,
     let id = random_hex::<ID_BYTES>()?;
     let full = format!("{PREFIX}_{}_{id}_{}", new.env, random_hex::<SECRET_BYTES>()?);
     let mut tx = pool.begin().await.map_err(failed)?;
-    let inserted = sqlx::query(INSERT)
+    if let Some(tenant) = &new.tenant {
+        check_tenant(&mut tx, tenant).await?;
+    }
+    sqlx::query(INSERT)
         .bind(&id)
         .bind(&Sha256::digest(&full)[..])
         .bind(&new.name)
@@ -171,12 +178,8 @@ pub async fn create(pool: &Pool, new: NewApiKey, actor: &str) -> Result<(ApiKey,
         .bind(&new.scopes)
         .bind(&new.source_prefixes)
         .execute(&mut *tx)
-        .await;
-    if let Err(error) = inserted {
-        let foreign = error.as_database_error().is_some_and(|e| e.is_foreign_key_violation());
-        let unknown = || TenantError::invalid("/tenant", "there is no such tenant");
-        return Err(if foreign { unknown() } else { failed(error).into() });
-    }
+        .await
+        .map_err(failed)?;
     let row: KeyRow = sqlx::query_as(FIND).bind(&id).fetch_one(&mut *tx).await.map_err(failed)?;
     let key = row.into_key()?.key;
     let detail = json!({ "key": id, "name": new.name, "scopes": new.scopes });
@@ -184,6 +187,21 @@ pub async fn create(pool: &Pool, new: NewApiKey, actor: &str) -> Result<(ApiKey,
     audit::record(&mut tx, key.created_at, actor, "key.created", tenant, detail).await?;
     tx.commit().await.map_err(failed)?;
     Ok((key, full))
+}
+
+async fn check_tenant(conn: &mut PgConnection, tenant: &TenantId) -> Result<(), TenantError> {
+    let status: Option<String> = sqlx::query_scalar(STATUS)
+        .bind(tenant.as_str())
+        .fetch_optional(conn)
+        .await
+        .map_err(|error| StoreError::postgres("look at a key's tenant", &error))?;
+    match status.as_deref() {
+        None => Err(TenantError::invalid("/tenant", "there is no such tenant")),
+        Some(gone @ ("offboarding" | "deleted")) => {
+            Err(TenantError::State(format!("the tenant {tenant} is {gone}; it gets no more keys")))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 fn check(new: &NewApiKey) -> Result<(), TenantError> {
@@ -262,18 +280,15 @@ pub async fn revoke(
 ) -> Result<(), TenantError> {
     let failed = |error: sqlx::Error| StoreError::postgres("revoke an API key", &error);
     let mut tx = pool.begin().await.map_err(failed)?;
-    let done = sqlx::query(REVOKE)
+    let tenant: Option<Option<String>> = sqlx::query_scalar(REVOKE)
         .bind(id)
         .bind(only.map(TenantId::as_str))
         .bind(now.to_chrono())
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await
         .map_err(failed)?;
-    if done.rows_affected() == 0 {
-        return Err(TenantError::not_found("key", id));
-    }
-    audit::record(&mut tx, now, actor, "key.revoked", only.map(TenantId::as_str), json!({ "key": id }))
-        .await?;
+    let tenant = tenant.ok_or_else(|| TenantError::not_found("key", id))?;
+    audit::record(&mut tx, now, actor, "key.revoked", tenant.as_deref(), json!({ "key": id })).await?;
     tx.commit().await.map_err(|error| failed(error).into())
 }
 

@@ -1,7 +1,7 @@
 //! Making a tenant: itself, its subscription, its billing periods, the rise of the
 //! catalogue's version and the audit entry, in one transaction.
 
-use chrono::NaiveDate;
+use chrono::{Months, NaiveDate};
 use sqlx::PgConnection;
 use weir_billing::{LegalEntityKey, PlanKey};
 use weir_core::calendar::CalendarError;
@@ -12,6 +12,9 @@ use super::tenant::{self, Tenant};
 use super::{TenantError, audit, periods};
 use crate::StoreError;
 use crate::postgres::Pool;
+
+/// How many years back billing period 0 may begin: every period since then is written, and billed.
+const ANCHOR_YEARS_MAX: u32 = 10;
 
 /// What is needed to make a tenant. What is `None` gets its default.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +130,11 @@ fn calendar(
     now: Timestamp,
 ) -> Option<(BillingCalendar, HourAlignment)> {
     let zone = new.zone.as_deref().unwrap_or("UTC");
+    let earliest = now.to_chrono().date_naive() - Months::new(12 * ANCHOR_YEARS_MAX);
+    if new.anchor.is_some_and(|anchor| anchor < earliest) {
+        problems.add("/anchor", format!("lies more than {ANCHOR_YEARS_MAX} years back"));
+        return None;
+    }
     let made = match new.anchor {
         Some(anchor) => BillingCalendar::new(zone, anchor),
         None => today(zone, now),

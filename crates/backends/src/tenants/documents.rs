@@ -89,10 +89,12 @@ impl InvoiceRow {
 
 const GET: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
-    FROM invoice LEFT JOIN invoice_payment ON invoice = id WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
+    FROM invoice LEFT JOIN invoice_payment ON invoice = id
+    WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
 const LIST: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
-    FROM invoice LEFT JOIN invoice_payment ON invoice = id WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
+    FROM invoice LEFT JOIN invoice_payment ON invoice = id
+    WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
     ORDER BY id LIMIT $3";
 
 /// The invoice with that id or number (of that tenant, when `only` is given).

@@ -26,6 +26,9 @@ pub struct Claim {
     pub key: String,
     /// SHA-256 of the request's body.
     pub fingerprint: [u8; 32],
+    /// When it was made. Whoever took the key over has another one, so that a request that
+    /// was given up and ends after all changes nothing of the later one's answer.
+    pub made_at: Timestamp,
 }
 
 /// An answer as it was given.
@@ -62,17 +65,18 @@ const CLAIM: &str = "INSERT INTO idempotency_key (credential, route, key, finger
 const GET: &str = "SELECT fingerprint, status, headers, body FROM idempotency_key
     WHERE credential = $1 AND route = $2 AND key = $3";
 const FINISH: &str = "UPDATE idempotency_key SET status = $4, headers = $5, body = $6
-    WHERE credential = $1 AND route = $2 AND key = $3";
-const ABANDON: &str =
-    "DELETE FROM idempotency_key WHERE credential = $1 AND route = $2 AND key = $3 AND status IS NULL";
+    WHERE credential = $1 AND route = $2 AND key = $3 AND status IS NULL AND created_at = $7";
+const ABANDON: &str = "DELETE FROM idempotency_key
+    WHERE credential = $1 AND route = $2 AND key = $3 AND status IS NULL AND created_at = $4";
 const PURGE: &str = "DELETE FROM idempotency_key WHERE created_at < $1";
 
 type Row = (Vec<u8>, Option<i32>, Option<Value>, Option<Vec<u8>>);
 
 /// Claims the key for this request, or says what became of an earlier one.
-pub async fn begin(pool: &Pool, claim: &Claim, now: Timestamp) -> Result<Begun, StoreError> {
+pub async fn begin(pool: &Pool, claim: &Claim) -> Result<Begun, StoreError> {
     const ATTEMPT: &str = "claim an idempotency key";
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let now = claim.made_at;
     let (expired, stuck): (DateTime<Utc>, DateTime<Utc>) =
         (now.plus_millis(-KEPT_MS).to_chrono(), now.plus_millis(-IN_FLIGHT_MS).to_chrono());
     let claimed = sqlx::query(CLAIM)
@@ -117,6 +121,7 @@ pub async fn finish(pool: &Pool, claim: &Claim, answer: &KeptAnswer) -> Result<(
         .bind(i32::from(answer.status))
         .bind(&answer.headers)
         .bind(&answer.body)
+        .bind(claim.made_at.to_chrono())
         .execute(pool)
         .await
         .map(|_| ())
@@ -129,6 +134,7 @@ pub async fn abandon(pool: &Pool, claim: &Claim) -> Result<(), StoreError> {
         .bind(&claim.credential)
         .bind(&claim.route)
         .bind(&claim.key)
+        .bind(claim.made_at.to_chrono())
         .execute(pool)
         .await
         .map(|_| ())

@@ -26,8 +26,9 @@ const END_SUBSCRIPTION: &str =
 const REVOKE_KEYS: &str = "UPDATE api_key SET revoked_at = $2 WHERE tenant = $1 AND revoked_at IS NULL";
 const DISABLE_WEBHOOKS: &str = "UPDATE webhook_endpoint SET disabled_at = $2,
     disabled_why = 'the tenant was offboarded' WHERE tenant = $1 AND disabled_at IS NULL";
+/// A document over nothing is owed by nobody.
 const OPEN_INVOICES: &str = "SELECT count(*) FROM invoice
-    WHERE tenant = $1 AND status IN ('draft', 'finalized')";
+    WHERE tenant = $1 AND (status = 'draft' OR (status = 'finalized' AND total <> 0))";
 /// Periods that a subscription covered and that have no finalized document.
 const UNBILLED: &str = "SELECT count(*) FROM billing_period p
     JOIN subscription s ON s.tenant = p.tenant

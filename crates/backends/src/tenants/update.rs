@@ -37,7 +37,8 @@ const NEXT_BOUND: &str = "SELECT min(bound) FROM (
 const SET_PLAN: &str = "UPDATE subscription SET plan = $2 WHERE id = $1";
 const END: &str = "UPDATE subscription SET ends_at = $2 WHERE id = $1";
 
-/// Changes a tenant whose revision is still `expected` and returns it as stored.
+/// Changes a tenant whose revision is still `expected` (`None`: whatever it is) and returns it
+/// as stored.
 ///
 /// # Errors
 /// [`TenantError::Revision`] when someone else was faster; [`TenantError::Invalid`] with
@@ -45,7 +46,7 @@ const END: &str = "UPDATE subscription SET ends_at = $2 WHERE id = $1";
 pub async fn update(
     pool: &Pool,
     id: &str,
-    expected: i64,
+    expected: Option<i64>,
     change: TenantUpdate,
     now: Timestamp,
     actor: &str,
@@ -57,7 +58,7 @@ pub async fn update(
         sqlx::query_scalar(LOCK).bind(id).fetch_optional(&mut *tx).await.map_err(failed)?;
     let current = revision.ok_or_else(|| TenantError::not_found("tenant", id))?;
     let before = tenant::read(&mut *tx, id).await?.ok_or_else(|| TenantError::not_found("tenant", id))?;
-    if current != expected {
+    if let Some(expected) = expected.filter(|expected| *expected != current) {
         return Err(TenantError::Revision { expected, current });
     }
     if matches!(before.status, Status::Offboarding | Status::Deleted) {

@@ -53,7 +53,8 @@ struct UsageRow {
     event_count: i64,
 }
 
-/// A meter's aggregation is that of its first version: it never changes.
+/// A meter's aggregation is that of its first version: it never changes. A value of a `unique`
+/// meter counts once in each line, as on an invoice, whatever dimension values it came with.
 const USAGE: &str = "WITH meter AS (
         SELECT DISTINCT ON (key) key, definition->>'aggregation' AS aggregation, definition->>'unit' AS unit
         FROM meter_version ORDER BY key, version),
@@ -68,8 +69,7 @@ const USAGE: &str = "WITH meter AS (
         GROUP BY 1, 2, 3),
     different AS (
         SELECT u.meter, CASE WHEN $5 THEN u.hour END AS hour, CASE WHEN $6 THEN u.dimensions END AS dimensions,
-            count(DISTINCT CASE WHEN $6 THEN u.value_hash
-                ELSE u.value_hash || convert_to(u.dimensions, 'UTF8') END) AS counted
+            count(DISTINCT u.value_hash) AS counted
         FROM usage_unique u
         WHERE u.tenant = $1 AND u.hour >= $2 AND u.hour < $3 AND ($4::text IS NULL OR u.meter = $4)
         GROUP BY 1, 2, 3)

@@ -49,7 +49,8 @@ const INSERT: &str = "INSERT INTO webhook_endpoint (id, tenant, url, secret, eve
 const LIST: &str = "SELECT id, tenant, url, event_types, disabled_at, disabled_why, created_at
     FROM webhook_endpoint
     WHERE ($1::text IS NULL OR tenant = $1) AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3";
-const DELETE: &str = "DELETE FROM webhook_endpoint WHERE id = $1 AND ($2::text IS NULL OR tenant = $2)";
+const DELETE: &str = "DELETE FROM webhook_endpoint WHERE id = $1 AND ($2::text IS NULL OR tenant = $2)
+    RETURNING tenant";
 
 /// Makes an endpoint and returns it with its secret (`whsec_…`).
 pub async fn create(
@@ -114,10 +115,10 @@ pub async fn delete(
     let failed = |error: sqlx::Error| StoreError::postgres("delete a webhook endpoint", &error);
     let only = only.map(TenantId::as_str);
     let mut tx = pool.begin().await.map_err(failed)?;
-    let done = sqlx::query(DELETE).bind(id).bind(only).execute(&mut *tx).await.map_err(failed)?;
-    if done.rows_affected() == 0 {
-        return Err(TenantError::not_found("webhook", &id.to_string()));
-    }
-    audit::record(&mut tx, now, actor, "webhook.deleted", only, json!({ "webhook": id })).await?;
+    let tenant: Option<Option<String>> =
+        sqlx::query_scalar(DELETE).bind(id).bind(only).fetch_optional(&mut *tx).await.map_err(failed)?;
+    let tenant = tenant.ok_or_else(|| TenantError::not_found("webhook", &id.to_string()))?;
+    audit::record(&mut tx, now, actor, "webhook.deleted", tenant.as_deref(), json!({ "webhook": id }))
+        .await?;
     tx.commit().await.map_err(|error| failed(error).into())
 }

@@ -41,7 +41,7 @@ enum Cell {
     Nothing,
 }
 
-const INVOICE_COLUMNS: [&str; 17] = [
+const INVOICE_COLUMNS: [&str; 19] = [
     "invoice_id",
     "invoice_number",
     "document_type",
@@ -59,6 +59,8 @@ const INVOICE_COLUMNS: [&str; 17] = [
     "finalized_at",
     "cut",
     "hash",
+    "paid_at",
+    "payment_reference",
 ];
 
 const LINE_COLUMNS: [&str; 17] = [
@@ -103,7 +105,7 @@ pub fn lines(rows: &[DocumentRow], format: Format, out: &mut impl Write) -> Resu
     table.end()
 }
 
-fn invoice_cells(row: &DocumentRow, invoice: &Invoice) -> [Cell; 17] {
+fn invoice_cells(row: &DocumentRow, invoice: &Invoice) -> [Cell; 19] {
     let at = |at: Option<weir_core::Timestamp>| at.map_or(Cell::Nothing, |at| Cell::Exact(at.to_string()));
     let original = invoice.corrects.as_ref().map(|corrected| corrected.number.to_string());
     let issued_on = invoice.issued_at.map(|at| at.to_string().chars().take(10).collect());
@@ -129,6 +131,8 @@ fn invoice_cells(row: &DocumentRow, invoice: &Invoice) -> [Cell; 17] {
         at(row.finalized_at),
         Cell::Exact(invoice.cut.to_string()),
         Cell::Words(invoice.hash.clone()),
+        at(row.payment.as_ref().map(|payment| payment.paid_at)),
+        row.payment.as_ref().map_or(Cell::Nothing, |payment| Cell::Words(payment.reference.clone())),
     ]
 }
 
@@ -208,7 +212,9 @@ impl Cell {
             Self::Nothing => return String::new(),
             Self::Exact(text) => text.clone(),
             Self::Whole(number) => number.to_string(),
-            Self::Words(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+            Self::Words(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) => {
+                format!("'{text}")
+            }
             Self::Words(text) => text.clone(),
         };
         if text.contains(['"', ',', '\r', '\n']) {

@@ -31,6 +31,7 @@ mod scenarios;
 
 mod answers;
 mod checked;
+mod delivery;
 mod formats;
 mod owners;
 mod projection;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::help;
+
 const EXAMPLES: &str = "Examples:
   weir load catalog > load.toml && weir catalog apply load.toml
   weir load tenants --tenants 1000 --key \"$KEY\"
@@ -26,6 +28,7 @@ pub(crate) struct Load {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LoadCommand {
     /// Print a catalogue with the load's meters, for `weir catalog apply`.
+    #[command(after_help = help::LOAD_CATALOG)]
     Catalog {
         /// Meters.
         #[arg(long, default_value_t = 3)]
@@ -35,6 +38,7 @@ pub(crate) enum LoadCommand {
         dimensions: u32,
     },
     /// Make the load's tenants through the API; those that are there stay.
+    #[command(after_help = help::LOAD_TENANTS)]
     Tenants {
         /// How many.
         #[arg(long, default_value_t = 1_000)]
@@ -44,6 +48,7 @@ pub(crate) enum LoadCommand {
         api: LoadApi,
     },
     /// Compare expected totals with what ClickHouse's view `usage_hourly` shows.
+    #[command(after_help = help::LOAD_CHECK)]
     Check {
         /// The file that `--expect` wrote.
         file: PathBuf,

@@ -1,14 +1,16 @@
 //! `weir bill`, `weir invoice`, `weir verify`, `weir export`: the money side.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use weir_backends::books::{self, DocumentRow, Selection};
+use weir_backends::postgres::Pool;
+use weir_backends::tenants::payments::{self, Payment};
 use weir_billing::invoice::{Invoice as Document, InvoiceLine};
-use weir_core::Money;
+use weir_core::{Money, Timestamp};
 use weir_pipeline::billing::{self, Outcome, Which, export};
 
-use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, OutputFormat, Verify};
+use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, Output, OutputFormat, Verify};
 use crate::config::Config;
 
 use super::{Answer, known_tenant, ledger_pool, now};
@@ -29,13 +31,23 @@ pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool
     Ok(report.ok())
 }
 
-/// `weir invoice show`.
-pub(crate) async fn show(config: &Config, command: &Invoice) -> anyhow::Result<bool> {
-    let Invoice::Show { number, output } = command;
+/// `weir invoice`.
+pub(crate) async fn invoice(config: &Config, command: &Invoice) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
-    let found = books::documents(&pool, &Selection::default()).await?;
-    let Some(row) = found.into_iter().find(|row| row.number.as_deref() == Some(number) || row.id == *number)
-    else {
+    match command {
+        Invoice::Show { number, output } => show(&pool, number, *output).await,
+        Invoice::Paid { number, at, reference } => {
+            let paid_at = Timestamp::parse(at).context("--at is a time such as 2026-11-24T09:30:00Z")?;
+            let payment = Payment { paid_at, reference: reference.clone() };
+            payments::record(&pool, number, &payment, now(), "cli").await?;
+            Ok(true)
+        }
+    }
+}
+
+async fn show(pool: &Pool, number: &str, output: Output) -> anyhow::Result<bool> {
+    let selection = Selection { number: Some(number.to_owned()), ..Selection::default() };
+    let Some(row) = books::documents(pool, &selection).await?.into_iter().next() else {
         bail!("there is no finalized document {number}; `weir export invoices` lists them");
     };
     match output.output {
@@ -57,11 +69,15 @@ fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
         None => format!("Invoice {}", row.number.as_deref().unwrap_or("(draft)")),
     };
     println!("{title}");
-    println!("  issued by    {}", row.legal_entity);
+    println!("  issued by    {} ({})", row.legal_entity_name, row.legal_entity);
     println!("  billed to    {} ({})", row.tenant_name, row.tenant);
     println!("  period       {} to {} ({})", document.period.start, document.period.end, document.zone);
     if let Some(issued_at) = document.issued_at {
         println!("  issued at    {issued_at}");
+    }
+    match &row.payment {
+        Some(payment) => println!("  paid at      {} ({})", payment.paid_at, payment.reference),
+        None => println!("  paid at      not paid"),
     }
     println!("  events below {} (generation/partition/offset)", document.cut);
     println!("{}", lines_table(&document));

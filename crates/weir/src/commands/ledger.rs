@@ -1,6 +1,7 @@
 //! `weir ledger status|check|accept-topic`: what was counted, and the proof of it.
 
-use weir_backends::{catalog, ledger_audit, postgres};
+use weir_backends::ledger::partition;
+use weir_backends::{catalog, postgres};
 use weir_core::HashKey;
 use weir_pipeline::ledger_check::{self, PartitionCheck};
 
@@ -32,7 +33,8 @@ async fn status(config: &Config, output: Output) -> anyhow::Result<bool> {
         "broker_time_max",
         "owner",
     ];
-    let rows: Vec<Vec<Cell>> = ledger_audit::partitions(&pool)
+    let mut owners = partition::owner_names(&pool).await?;
+    let rows: Vec<Vec<Cell>> = partition::all(&pool)
         .await?
         .into_iter()
         .map(|row| {
@@ -45,7 +47,7 @@ async fn status(config: &Config, output: Output) -> anyhow::Result<bool> {
                 row.projected_to.into(),
                 row.rolled_to.into(),
                 row.broker_time_max.to_string().into(),
-                row.owner_name.unwrap_or_default().into(),
+                owners.remove(&row.partition).unwrap_or_default().into(),
             ]
         })
         .collect();

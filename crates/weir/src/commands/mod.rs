@@ -72,7 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Ledger(command) => ledger::run(&config, &command).await,
         Command::Projection(command) => projection::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
-        Command::Invoice(command) => books::show(&config, &command).await,
+        Command::Invoice(command) => books::invoice(&config, &command).await,
         Command::Verify(which) => return books::verify(&config, &which).await,
         Command::Export(what) => books::export(&config, &what).await,
         Command::Load(load) => load::run(&config, &load).await,

@@ -205,6 +205,7 @@ fn api_settings(config: &Config) -> ApiSettings {
         admin_listen: config.admin.listen.to_string(),
         body_bytes_max: config.api.body_bytes_max,
         in_flight_bytes_max: config.api.in_flight_bytes_max,
+        key_requests_per_minute_max: config.api.key_requests_per_minute_max,
         max_staleness_ms: config.api.max_staleness_ms,
         delivery_timeout_ms: u64::from(config.kafka.delivery_timeout_ms),
         key_env: config.env.clone(),

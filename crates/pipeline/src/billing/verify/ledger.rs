@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_backends::StoreError;
 use weir_backends::books::{Evidence, UsageRow};
+use weir_backends::ledger_audit::BatchRow;
 use weir_core::{ContentSum, Generation, Partition, Position, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 
@@ -67,11 +68,11 @@ pub(super) async fn read<'a>(
     loop {
         let page = evidence.batches_after(partition, after).await?;
         let Some(last) = page.last() else { break };
-        after = (last.generation, last.from_offset);
+        after = (last.generation, last.from);
         for batch in page {
-            let at = Position { generation: batch.generation, partition, offset: batch.from_offset };
+            let at = Position { generation: batch.generation, partition, offset: batch.from };
             ledger.link(&batch, at, highest);
-            for (key, usage) in batch.deltas {
+            for (key, usage) in batch.usage()? {
                 if !cuts.has(key.tenant.as_str()) {
                     continue;
                 }
@@ -93,22 +94,22 @@ pub(super) async fn read<'a>(
 }
 
 impl Ledger<'_> {
-    fn link(&mut self, batch: &weir_backends::books::BatchRow, at: Position, highest: Option<Position>) {
+    fn link(&mut self, batch: &BatchRow, at: Position, highest: Option<Position>) {
         if highest.is_none_or(|highest| at >= highest) {
             return;
         }
         if let Some(before) = self.batches.last()
             && before.generation == batch.generation
-            && before.to != batch.from_offset
+            && before.to != batch.from
         {
             let text = format!("the chain breaks at {at}: the batch before ends at {}", before.to);
             self.problems.push(text);
         }
         self.batches.push(Link {
             generation: batch.generation,
-            from: batch.from_offset,
-            to: batch.to_offset,
-            accepted_count: batch.accepted_count,
+            from: batch.from,
+            to: batch.to,
+            accepted_count: batch.counts.accepted,
             content_sum: batch.content_sum,
             broker_time_max: batch.broker_time_max,
         });
