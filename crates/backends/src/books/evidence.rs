@@ -41,6 +41,9 @@ pub struct UsageRow {
     pub values: BTreeSet<Hash128>,
 }
 
+/// Usage rows by tenant, generation and key.
+pub type UsageRows = BTreeMap<TenantId, BTreeMap<(Generation, UsageKey), UsageRow>>;
+
 /// What a document names and another table says.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct SubscriptionFacts {
@@ -58,15 +61,15 @@ pub struct SubscriptionFacts {
 
 const SUBSCRIPTIONS: &str = "SELECT s.id, s.tenant, s.plan, t.zone, t.hour_alignment
     FROM subscription s JOIN tenant t ON t.id = s.tenant WHERE s.id = ANY($1)";
-const USAGE: &str = "SELECT meter, hour, dimensions, generation, quantity::text AS quantity, event_count,
-        latest_at, latest_offset
-    FROM usage WHERE tenant = $1 AND partition = $2";
-const VALUES: &str = "SELECT meter, hour, dimensions, generation, value_hash
-    FROM usage_unique WHERE tenant = $1 AND partition = $2";
+const USAGE: &str = "SELECT tenant, meter, hour, dimensions, generation, quantity::text AS quantity,
+        event_count, latest_at, latest_offset
+    FROM usage WHERE tenant = ANY ($1) AND partition = $2";
+const VALUES: &str = "SELECT tenant, meter, hour, dimensions, generation, value_hash
+    FROM usage_unique WHERE tenant = ANY ($1) AND partition = $2";
 const IDENTITY_KEY: &str = "SELECT identity_key FROM installation";
 
-type RawUsage = (String, DateTime<Utc>, String, i32, String, i64, Option<DateTime<Utc>>, Option<i64>);
-type RawValue = (String, DateTime<Utc>, String, i32, Vec<u8>);
+type RawUsage = (String, String, DateTime<Utc>, String, i32, String, i64, Option<DateTime<Utc>>, Option<i64>);
+type RawValue = (String, String, DateTime<Utc>, String, i32, Vec<u8>);
 
 impl Evidence {
     /// Opens a snapshot. It should not be held for long: it keeps old rows alive.
@@ -123,44 +126,51 @@ impl Evidence {
         batches_after(&mut self.snapshot, partition, after, PAGE).await
     }
 
-    /// A tenant's usage rows of one partition, by generation and key.
+    /// Usage rows of some tenants in one partition, by tenant, generation and key.
     pub async fn usage_rows(
         &mut self,
-        tenant: &TenantId,
+        tenants: &[&TenantId],
         partition: Partition,
-    ) -> Result<BTreeMap<(Generation, UsageKey), UsageRow>, StoreError> {
-        let mut rows = BTreeMap::new();
-        let found: Vec<RawUsage> = self.of_tenant(USAGE, tenant, partition).await?;
-        for (meter, hour, dimensions, generation, quantity, events, latest_at, latest_offset) in found {
+    ) -> Result<UsageRows, StoreError> {
+        let mut rows = UsageRows::new();
+        let found: Vec<RawUsage> = self.of_tenants(USAGE, tenants, partition).await?;
+        for (tenant, meter, hour, dimensions, generation, quantity, events, latest_at, latest_offset) in found
+        {
             let row = UsageRow {
                 quantity: exact(Some(&quantity))?,
                 event_count: u64::try_from(events).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
                 latest: latest_at.map(Timestamp::from).zip(latest_offset),
                 values: BTreeSet::new(),
             };
-            rows.insert((generation, usage_key(tenant, &meter, hour, dimensions)?), row);
+            let key = usage_key(&tenant, &meter, hour, dimensions)?;
+            rows.entry(key.tenant.clone()).or_default().insert((generation, key), row);
         }
-        let values: Vec<RawValue> = self.of_tenant(VALUES, tenant, partition).await?;
-        for (meter, hour, dimensions, generation, hash) in values {
+        let values: Vec<RawValue> = self.of_tenants(VALUES, tenants, partition).await?;
+        for (tenant, meter, hour, dimensions, generation, hash) in values {
             let empty =
                 UsageRow { quantity: Quantity::ZERO, event_count: 0, latest: None, values: BTreeSet::new() };
-            let key = (generation, usage_key(tenant, &meter, hour, dimensions)?);
-            rows.entry(key).or_insert(empty).values.insert(Hash128::from_bytes(sixteen(&hash)?));
+            let key = usage_key(&tenant, &meter, hour, dimensions)?;
+            let of_tenant = rows.entry(key.tenant.clone()).or_default();
+            of_tenant
+                .entry((generation, key))
+                .or_insert(empty)
+                .values
+                .insert(Hash128::from_bytes(sixteen(&hash)?));
         }
         Ok(rows)
     }
 
-    async fn of_tenant<T>(
+    async fn of_tenants<T>(
         &mut self,
         query: &'static str,
-        tenant: &TenantId,
+        tenants: &[&TenantId],
         partition: Partition,
     ) -> Result<Vec<T>, StoreError>
     where
         T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
     {
         sqlx::query_as(query)
-            .bind(tenant.as_str())
+            .bind(tenants.iter().map(|tenant| tenant.as_str()).collect::<Vec<_>>())
             .bind(partition)
             .fetch_all(&mut *self.snapshot)
             .await
@@ -169,13 +179,14 @@ impl Evidence {
 }
 
 fn usage_key(
-    tenant: &TenantId,
+    tenant: &str,
     meter: &str,
     hour: DateTime<Utc>,
     dimensions: String,
 ) -> Result<UsageKey, StoreError> {
     let meter = MeterKey::new(meter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-    Ok(UsageKey { tenant: tenant.clone(), meter, hour: hour.into(), dimensions })
+    let tenant = TenantId::new(tenant).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    Ok(UsageKey { tenant, meter, hour: hour.into(), dimensions })
 }
 
 fn sixteen(bytes: &[u8]) -> Result<[u8; 16], StoreError> {

@@ -20,7 +20,7 @@ pub use due::{
     BilledPeriod, DuePeriod, JournalReach, StoredPlan, billed_periods, due_periods, journal_reach,
     newest_broker_time, partitions, plans,
 };
-pub use evidence::{Evidence, SubscriptionFacts, UsageRow};
+pub use evidence::{Evidence, SubscriptionFacts, UsageRow, UsageRows};
 pub use finalizing::{Finalized, Finalizing};
 pub use numbers::{LastNumber, counters, last_numbers_in_topic};
 pub use usage::{MeterTotals, PeriodUsage, usage_of_period};

@@ -119,17 +119,24 @@ pub(crate) fn now() -> Timestamp {
     at("2026-11-02T00:00:00Z")
 }
 
+/// A ledger of that name with its tables, and nothing in them.
+pub(crate) async fn empty_ledger(name: &str) -> Pool {
+    let stack = local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"));
+    let mut admin = PgConnection::connect(&stack.postgres_url()).await.unwrap();
+    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    let url = stack.postgres_url();
+    let url = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
+    let pool = postgres::connect(&PostgresConfig { url, connections_max: 8 }).await.unwrap();
+    postgres::migrate(&pool).await.unwrap();
+    pool
+}
+
 impl Books {
     /// Empty books with the catalogue, one partition and three tenants whose period is
     /// October 2026 (`kite` lives in Kolkata).
     pub(crate) async fn open(name: &str) -> Self {
         let stack = local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"));
-        let mut admin = PgConnection::connect(&stack.postgres_url()).await.unwrap();
-        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        let url = stack.postgres_url();
-        let url = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
-        let pool = postgres::connect(&PostgresConfig { url, connections_max: 8 }).await.unwrap();
-        postgres::migrate(&pool).await.unwrap();
+        let pool = empty_ledger(name).await;
         let kafka = KafkaConfig { partitions: 1, ..KafkaConfig::default() };
         let installation = postgres::installation(&pool, &kafka).await.unwrap();
         let clickhouse = ClickHouseConfig {

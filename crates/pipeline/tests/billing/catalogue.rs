@@ -1,9 +1,11 @@
 //! Changing the catalogue: twice at once, overtaken, and after events were counted.
 
+use std::path::{Path, PathBuf};
+
 use weir_backends::catalog::{self, CatalogError};
 use weir_wire::catalog_file::{self, Change};
 
-use crate::books::{Books, now};
+use crate::books::{Books, empty_ledger, now};
 
 const METER: &str =
     "[[meter]]\nkey = \"late\"\nversion = 1\nunit = \"u\"\nevent_type = \"late\"\naggregation = \"count\"\n";
@@ -48,4 +50,38 @@ async fn a_first_version_cannot_reach_back_to_what_was_counted() {
     assert_eq!(error.to_string(), words);
     let later = format!("{METER}begins_at = \"2026-11-03T01:00:00Z\"\n");
     catalog::apply(&books.pool, &changes(&books, &later).await, now()).await.unwrap();
+}
+
+/// Catalogue files of the repository, wherever they stand.
+fn catalogue_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            catalogue_files(&path, found);
+        } else if name.ends_with(".toml") && std::fs::read_to_string(&path).unwrap().contains("[[meter]]") {
+            found.push(path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_catalogue_file_of_the_repository_can_be_applied() {
+    let mut files = Vec::new();
+    catalogue_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut files);
+    files.sort();
+    assert!(files.iter().any(|file| file.ends_with("schemas/catalog/example.toml")), "{files:?}");
+    for (nth, path) in files.iter().enumerate() {
+        let text = std::fs::read_to_string(path).unwrap();
+        let file = catalog_file::parse(&text).unwrap_or_else(|refusals| panic!("{path:?}: {refusals:?}"));
+        let pool = empty_ledger(&format!("catalogue_file_{nth}")).await;
+        let difference = catalog::plan(&pool, &file, now(), 0, 0).await;
+        let changes = difference.unwrap_or_else(|error| panic!("{path:?}: {error}")).changes;
+        catalog::apply(&pool, &changes, now()).await.unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert_eq!(
+            catalog::published(&pool).await.unwrap().meters.len(),
+            file.catalog.meters.len(),
+            "{path:?}"
+        );
+    }
 }

@@ -39,7 +39,11 @@ pub(super) struct Link {
     pub(super) broker_time_max: Timestamp,
 }
 
+/// What usage rows must say, of one tenant.
 type Folded = BTreeMap<(Generation, UsageKey), Aggregate>;
+
+/// Tenants whose usage rows are read at a time.
+const TENANTS_AT_A_TIME: usize = 64;
 
 /// Reads a partition's chain and the usage rows of the tenants that are proved.
 pub(super) async fn read<'a>(
@@ -63,7 +67,7 @@ pub(super) async fn read<'a>(
     ledger.broker_time_max = reach.broker_time_max;
     let highest = cuts.highest(partition);
     let folded_to = Position { generation: reach.generation, partition, offset: reach.folded_to };
-    let mut folded = Folded::new();
+    let mut folded: BTreeMap<TenantId, Folded> = BTreeMap::new();
     let mut after = (Generation::MIN, i64::MIN);
     loop {
         let page = evidence.batches_after(partition, after).await?;
@@ -81,14 +85,19 @@ pub(super) async fn read<'a>(
                     ledger.problems.push(format!("the batch at {at}: {error}"));
                 }
                 if at < folded_to {
-                    merge(&mut folded, (batch.generation, key), usage, &mut ledger.problems);
+                    let of_tenant = folded.entry(key.tenant.clone()).or_default();
+                    merge(of_tenant, (batch.generation, key), usage, &mut ledger.problems);
                 }
             }
         }
     }
-    for tenant in cuts.tenants() {
-        let rows = evidence.usage_rows(tenant, partition).await?;
-        ledger.rows.extend(differing(tenant, &folded, &rows));
+    let tenants: Vec<&TenantId> = cuts.tenants().collect();
+    for tenants in tenants.chunks(TENANTS_AT_A_TIME) {
+        let mut rows = evidence.usage_rows(tenants, partition).await?;
+        for tenant in tenants {
+            let folded = folded.remove(*tenant).unwrap_or_default();
+            ledger.rows.extend(differing(tenant, &folded, &rows.remove(*tenant).unwrap_or_default()));
+        }
     }
     Ok(ledger)
 }
@@ -134,13 +143,12 @@ fn differing(
     folded: &Folded,
     rows: &BTreeMap<(Generation, UsageKey), UsageRow>,
 ) -> Vec<(TenantId, Timestamp, String)> {
-    let of_tenant = folded.iter().filter(|((_, key), _)| key.tenant == *tenant);
     let mut differences = Vec::new();
     let mut differs = |key: &UsageKey, what: String| {
         let text = format!("usage row {} {} {}: {what}", key.meter, key.hour, key.dimensions);
         differences.push((tenant.clone(), key.hour, text));
     };
-    for (key, usage) in of_tenant {
+    for (key, usage) in folded {
         match rows.get(key) {
             None => differs(&key.1, format!("not there, the batches say {}", said(usage))),
             Some(row) => {
