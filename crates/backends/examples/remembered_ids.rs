@@ -96,7 +96,8 @@ fn count(shard: &mut Shard, held: &PartitionFiles, catalogue: &Catalogue, ids: i
         let start = cpu_ns();
         let suspected = shard.suspects(&batch);
         let asked = cpu_ns();
-        let answers = held.settle(&suspected)?;
+        let suspects_here = suspected.list().len();
+        let answers = held.settle(suspected)?;
         let settled = cpu_ns();
         let outcome = shard.apply_settled(&batch, catalogue, answers);
         let applied = cpu_ns();
@@ -107,7 +108,7 @@ fn count(shard: &mut Shard, held: &PartitionFiles, catalogue: &Catalogue, ids: i
             suspecting += asked - start;
             settling += settled - asked;
             applying += applied - settled;
-            suspects += suspected.list().len();
+            suspects += suspects_here;
             counted += outcome.counts.read;
         }
     }
@@ -149,7 +150,7 @@ fn restart(files: &IdFiles, folder: &Path, ids: i64) -> Outcome {
 
 fn say_memory(when: &str, shard: &Shard, held: &PartitionFiles, before: u64) {
     let memory = shard.id_memory();
-    let hundredths = |bytes: u64, ids: u64| bytes * 100 / ids.max(1);
+    let hundredths = |bytes: u64, ids: u64| (bytes * 100).checked_div(ids).unwrap_or_default();
     let index = u64::try_from(held.index_bytes()).unwrap_or(u64::MAX);
     println!(
         "{when}: {} hot ids at {} / 100 bytes, {} sealed ids at {} / 100 bytes (index of the files {} / 100); \

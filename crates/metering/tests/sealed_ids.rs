@@ -200,7 +200,8 @@ impl House {
             let at = file.ids.binary_search_by_key(&suspect.key, |id| id.key).ok()?;
             Some(file.ids[at].fingerprint)
         });
-        let answers = suspects.settled(&found.collect::<Vec<_>>());
+        let found: Vec<_> = found.collect();
+        let answers = suspects.settled(&found);
         let outcome = self.shard.apply_settled(&batch, &self.catalogue, answers);
         self.commit(batch, &outcome);
     }
@@ -326,6 +327,24 @@ fn the_filter_finds_every_repetition_and_suspects_few_others() {
     house.suspects = 0;
     house.take(Step::Count(3 * each));
     assert!(house.suspects < 10, "{} of 9000 new ids are suspects", house.suspects);
+}
+
+#[test]
+fn a_day_is_complete_when_it_is_over_although_no_event_follows() {
+    let event = RecordBody::Event { event: event(&tenant(true, 0), "1", None, "1"), hops: 0 };
+    let record = |offset, ms, body| JournalRecord { offset, broker_time: at(ms), body };
+    let records =
+        [record(4, 0, event), record(7, DAY_MS - 1, RecordBody::Tick), record(9, DAY_MS, RecordBody::Tick)];
+    let mut house = House::new(records.into(), usize::MAX);
+    house.take(Step::Count(2));
+    assert_eq!(house.shard.complete_buckets(100), []);
+    house.take(Step::Count(1));
+    assert_eq!(house.shard.complete_buckets(8), [], "the ledger has not counted so far");
+    let complete = house.shard.complete_buckets(9);
+    assert_eq!(
+        complete.iter().map(|bucket| (bucket.from, bucket.to, bucket.ids)).collect::<Vec<_>>(),
+        [(0, 9, 1)]
+    );
 }
 
 #[test]

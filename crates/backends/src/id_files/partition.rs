@@ -82,7 +82,7 @@ impl PartitionFiles {
     ///
     /// # Errors
     /// When a file cannot be read or is damaged: the shard is built again without it.
-    pub fn settle(&self, suspects: &Suspects) -> Result<Answers, IdFilesError> {
+    pub fn settle(&self, suspects: Suspects) -> Result<Answers, IdFilesError> {
         let mut fingerprints = Vec::with_capacity(suspects.list().len());
         for same_file in suspects.list().chunk_by(|a, b| a.file_from == b.file_from) {
             let file = self.file(same_file[0].file_from)?;

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use weir_core::{Hash128, Timestamp};
+use weir_core::Timestamp;
 
 use crate::event::EventHashes;
 
@@ -176,28 +176,22 @@ impl Identities {
         self.sealed.files().filter(|file| !file.day.is_over(self.kept_ms, self.now))
     }
 
-    /// Which of these identities a file may hold.
-    pub(crate) fn suspects(
-        &self,
-        identities: impl Iterator<Item = Hash128>,
-        (from, to): (i64, i64),
-    ) -> Suspects {
+    /// Which events of a batch a file may hold, by the hashes of each record's event.
+    pub(crate) fn suspects(&self, hashes: Vec<EventHashes>, (from, to): (i64, i64)) -> Suspects {
+        let keys: Vec<_> = hashes.iter().map(|hashes| IdKey::of(hashes.identity).high).collect();
         let mut list = Vec::new();
-        // Without files nobody is a suspect, and no hash need be taken.
-        let identities = self.needs_answers().then_some(identities).into_iter().flatten();
-        let keys: Vec<_> = identities.map(IdKey::of).collect();
-        let highs: Vec<_> = keys.iter().map(|key| key.high).collect();
-        self.sealed.probe(&highs, |number, file| {
+        self.sealed.probe(&keys, |index, file| {
             if !file.day.is_over(self.kept_ms, self.now) {
-                list.push(Suspect { file_from: file.from, key: keys[number], day: file.day });
+                let key = IdKey::of(hashes[index].identity);
+                list.push(Suspect { file_from: file.from, key, day: file.day });
             }
         });
         list.sort();
         list.dedup();
-        Suspects { asked_for: AskedFor { from, to, sealings: self.sealings }, list }
+        Suspects { asked_for: AskedFor { from, to, sealings: self.sealings }, list, hashes }
     }
 
-    /// Judges by these answers until others are given.
+    /// Judges a batch by these answers.
     ///
     /// # Panics
     /// When they are not about `[from, to)` or the files have changed since: an id that was
@@ -206,6 +200,16 @@ impl Identities {
         let expected = AskedFor { from, to, sealings: self.sealings };
         assert_eq!(answers.asked_for, expected, "a shard was given answers that it did not ask for");
         self.answers = answers;
+    }
+
+    /// The batch is over, and its answers with it.
+    pub(crate) fn judged(&mut self) {
+        self.answers = Answers::default();
+    }
+
+    /// The hashes of the event in a record of the batch under way, where they were taken.
+    pub(crate) fn hashes(&self, index: usize) -> Option<EventHashes> {
+        self.answers.hashes(index)
     }
 
     /// Whether there are files that must be asked.

@@ -5,6 +5,8 @@
 //! bounds and the state of the filter that they belong to, so that a batch is never judged
 //! by the answers of another.
 
+use crate::event::EventHashes;
+
 use super::day::Day;
 use super::hashes::IdKey;
 
@@ -32,6 +34,8 @@ pub(crate) struct AskedFor {
 pub struct Suspects {
     pub(super) asked_for: AskedFor,
     pub(super) list: Vec<Suspect>,
+    /// The hashes of the batch's events, by index of the record, so that they are taken once.
+    pub(super) hashes: Vec<EventHashes>,
 }
 
 impl Suspects {
@@ -45,14 +49,14 @@ impl Suspects {
     ///
     /// # Panics
     /// When there are not as many answers as suspects.
-    pub fn settled(&self, fingerprints: &[Option<u32>]) -> Answers {
+    pub fn settled(self, fingerprints: &[Option<u32>]) -> Answers {
         assert_eq!(fingerprints.len(), self.list.len(), "each suspect needs one answer");
         let both = self.list.iter().zip(fingerprints);
         let found =
             both.filter_map(|(suspect, fingerprint)| Some((suspect.key, (*fingerprint)?, suspect.day)));
         let mut found: Vec<_> = found.collect();
         found.sort();
-        Answers { asked_for: self.asked_for, found }
+        Answers { asked_for: self.asked_for, found, hashes: self.hashes }
     }
 }
 
@@ -62,6 +66,7 @@ pub struct Answers {
     pub(super) asked_for: AskedFor,
     /// Those that were found: key, fingerprint, day of arrival; sorted.
     found: Vec<(IdKey, u32, Day)>,
+    hashes: Vec<EventHashes>,
 }
 
 impl Answers {
@@ -70,6 +75,11 @@ impl Answers {
         let first = self.found.partition_point(|(known, ..)| *known < key);
         let ours = self.found[first..].iter().take_while(move |(known, ..)| *known == key);
         ours.map(|(_, fingerprint, day)| (*fingerprint, *day))
+    }
+
+    /// The hashes of the event in a record of the batch, where they were taken.
+    pub(super) fn hashes(&self, index: usize) -> Option<EventHashes> {
+        self.hashes.get(index).copied()
     }
 
     /// How many suspects were found in a file.

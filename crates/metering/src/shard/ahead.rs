@@ -37,7 +37,9 @@ impl Shard {
         }));
         for (index, prepared) in (from..to).zip(&mut *prepared) {
             if let (Some(prepared), Some(event)) = (prepared, event(index)) {
-                prepared.hashes = self.hasher.hashes(event, batch.record(index).broker_time);
+                let known = self.identities.hashes(index);
+                let hashes = || self.hasher.hashes(event, batch.record(index).broker_time);
+                prepared.hashes = known.unwrap_or_else(hashes);
             }
         }
         for event in prepared.iter().flatten() {

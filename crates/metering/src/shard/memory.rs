@@ -10,10 +10,10 @@
 use weir_core::Timestamp;
 
 use crate::catalogue::Catalogue;
-use crate::event::EventRef;
+use crate::event::{EventHashes, EventRef};
 use crate::identity::{Answers, IdMemory, RememberedId, SealedFile, Suspects};
 use crate::outcome::Outcome;
-use crate::record::{Batch, BodyRef};
+use crate::record::{Batch, BodyRef, RecordRef};
 
 use super::Shard;
 
@@ -27,12 +27,14 @@ impl Shard {
     /// The ids of the batch that only sealed files can settle. It says at least those of all
     /// events that were counted before, and few others.
     pub fn suspects(&self, batch: &Batch) -> Suspects {
-        let events = batch.records().filter_map(|record| match record.body {
-            BodyRef::Event(event, _) => Some(event),
-            BodyRef::Other(_) => None,
-        });
-        let identities = events.map(|event| self.hasher.identity(event));
-        self.identities.suspects(identities, (batch.from, batch.to))
+        let hashes = |record: RecordRef<'_>| match record.body {
+            BodyRef::Event(event, _) => self.hasher.hashes(event, record.broker_time),
+            BodyRef::Other(_) => EventHashes::default(),
+        };
+        // Without files nobody is a suspect, and no hash need be taken.
+        let asked = self.identities.needs_answers();
+        let hashes = if asked { batch.records().map(hashes).collect() } else { Vec::new() };
+        self.identities.suspects(hashes, (batch.from, batch.to))
     }
 
     /// [`Shard::apply`] with what the files said of [`Shard::suspects`].
@@ -42,7 +44,9 @@ impl Shard {
     /// sealed a bucket since: an id that was counted would be counted again.
     pub fn apply_settled(&mut self, batch: &Batch, catalogue: &Catalogue, answers: Answers) -> Outcome {
         self.identities.judge_by(answers, (batch.from, batch.to));
-        self.apply_records(batch, catalogue)
+        let outcome = self.apply_records(batch, catalogue);
+        self.identities.judged();
+        outcome
     }
 
     /// The buckets that may be sealed: they take no more ids, and end at or below
