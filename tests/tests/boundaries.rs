@@ -47,7 +47,18 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("clickhouse", &["weir-backends", "weir-demo", "weir-tests"]),
     ("sqlx", &["weir-backends", "weir-bench", "weir-demo", "weir-chaos", "weir-tests"]),
     ("axum", &["weir-api", "clickhouse-embedded", "weir-demo"]),
-    ("anyhow", &["weir", "weir-bench", "weir-demo", "weir-chaos", "weir-tests", "local-stack", "clickhouse-embedded"]),
+    (
+        "anyhow",
+        &[
+            "weir",
+            "weir-bench",
+            "weir-demo",
+            "weir-chaos",
+            "weir-tests",
+            "local-stack",
+            "clickhouse-embedded",
+        ],
+    ),
 ];
 
 /// Pure crates, and the only dependencies from outside that they may have.

@@ -187,10 +187,7 @@ pub(super) fn merge_batches(
     let mut to = from;
     for row in rows {
         if row.from != to {
-            return Err(corrupt(format!(
-                "a batch should begin at {to}, the next begins at {}",
-                row.from
-            )));
+            return Err(corrupt(format!("a batch should begin at {to}, the next begins at {}", row.from)));
         }
         to = row.to;
         let more = decode_deltas(&row.deltas)
