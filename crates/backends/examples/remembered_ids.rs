@@ -214,7 +214,7 @@ fn batch(ids: i64, from: i64) -> (Batch, u64) {
         let mixed = (u128::from(offset.unsigned_abs()) * 0x9e37_79b9_7f4a_7c15) & 0xffff_ffff;
         let repeats = offset % 100 == 99;
         again += u64::from(repeats);
-        let older = i64::try_from(mixed).unwrap_or_default() * ids >> 32;
+        let older = (i64::try_from(mixed).unwrap_or_default() * ids) >> 32;
         let event = event(if repeats { older } else { offset });
         let broker_time = Timestamp::clamped(BASE_MS + 35 * DAY_MS + DAY_MS / 2);
         JournalRecord { offset, broker_time, body: RecordBody::Event { event, hops: 0 } }

@@ -178,12 +178,12 @@ fn crossings(house: &House, tally: &Tally) -> BTreeSet<Crossing> {
     expected
 }
 
+/// The ids under which each crossing was told.
+type Told = BTreeMap<Crossing, BTreeSet<String>>;
+
 /// What arrived: ids by crossing, and the tenants of conflicts.
-fn heard(
-    house: &House,
-    differences: &mut Differences,
-) -> Result<(BTreeMap<Crossing, BTreeSet<String>>, BTreeSet<String>)> {
-    let (mut told, mut conflicting) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeSet::new());
+fn heard(house: &House, differences: &mut Differences) -> Result<(Told, BTreeSet<String>)> {
+    let (mut told, mut conflicting) = (Told::new(), BTreeSet::new());
     let mut bodies = BTreeMap::new();
     for message in house.receiver.messages() {
         if bodies.insert(message.id.clone(), message.body.clone()).is_some_and(|old| old != message.body) {

@@ -109,7 +109,8 @@ fn a_lost_future_is_not_found_although_the_file_is_whole() {
 
 #[test]
 fn damage_is_said_in_words_wherever_it_is() {
-    let cases: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let cases: [(&str, Damage); 5] = [
         ("does not begin as", |bytes| bytes[0] = 0),
         ("belongs to another installation", |bytes| bytes[9] ^= 1),
         ("its header is damaged", |bytes| bytes[50] ^= 1),

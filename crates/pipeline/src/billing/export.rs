@@ -152,7 +152,7 @@ fn line_cells(invoice: &Invoice, line: &InvoiceLine) -> Result<[Cell; 17], Expor
         Cell::Exact(line.period.end.to_string()),
         Cell::Exact(line.quantity.to_string()),
         Cell::Words(line.unit.clone()),
-        Cell::Whole(line.event_count.into()),
+        Cell::Whole(line.event_count),
         Cell::Exact(line.amount.amount.to_string()),
         Cell::Words(line.amount.currency.code().to_owned()),
         Cell::Words(line.plan.to_string()),

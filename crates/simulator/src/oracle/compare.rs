@@ -42,7 +42,7 @@ struct Published {
 pub(crate) fn check(play: &Play) -> Option<String> {
     let state = play.stage.state();
     let servers = &state.servers;
-    let published = servers.journal.quota.iter().filter_map(|record| level_of(record)).collect::<Vec<_>>();
+    let published = servers.journal.quota.iter().filter_map(level_of).collect::<Vec<_>>();
     let mut told = Vec::new();
     for partition in 0..play.cast.partitions {
         let one = match fold(play, servers, partition, &published) {
@@ -66,7 +66,7 @@ pub(crate) fn check(play: &Play) -> Option<String> {
         .or_else(|| levels(play, &told, &published))
 }
 
-fn log_of<'a>(servers: &'a Servers, partition: i32) -> &'a PartitionLog {
+fn log_of(servers: &Servers, partition: i32) -> &PartitionLog {
     servers.journal.retired.get(&partition).unwrap_or_else(|| servers.journal.log(partition))
 }
 

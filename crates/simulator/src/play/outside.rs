@@ -5,7 +5,7 @@ use weir_core::TenantId;
 use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTENT_TYPE, HEADER_CONTROL};
 
 use crate::scenario::{Act, BEGIN_MS, Change, Draft, Happened};
-use crate::servers::{PartitionLog, USAGE};
+use crate::servers::USAGE;
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
@@ -266,7 +266,7 @@ impl Play {
         let Some(counted) = counted.filter(|counted| *counted > 0) else { return };
         let old = {
             let mut state = self.stage.state();
-            std::mem::replace(state.servers.journal.log_mut(partition), PartitionLog::default())
+            std::mem::take(state.servers.journal.log_mut(partition))
         };
         let filled = old.high.max(counted) + self.chance.between(-3, 3).max(-old.high);
         self.stage.state().servers.journal.retired.insert(partition, old);

@@ -150,7 +150,8 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
     } else if falls(10) {
         acts.push(Act::Hole(partition, chance.between(1, 3)));
     } else if falls(15) {
-        acts.push(Act::Garbage(partition, *chance.pick(&["{", "", "[1]", "\0\0\0", "plain", "{\"id\":1}"])));
+        let garbage = chance.pick(&["{", "", "[1]", "\0\0\0", "plain", "{\"id\":1}"]);
+        acts.push(Act::Garbage(partition, garbage));
     } else if falls(5) {
         acts.push(Act::Trim(partition));
     } else if falls(if troubles.drops { 8 } else { 0 }) {

@@ -121,13 +121,14 @@ impl Hand {
                 0
             };
             let detail = if state.trace.is_told() { detail() } else { String::new() };
+            let answer: Arc<dyn super::call::Answer> = slot.clone();
             let call = Call {
                 process: self.process,
                 server,
                 what,
                 detail,
                 effect: Some(Box::new(move |servers| filled.fill(work(servers)))),
-                answer: Arc::clone(&slot) as Arc<dyn super::call::Answer>,
+                answer,
                 held_to_step,
             };
             state.calls.insert(id, call);

@@ -39,30 +39,31 @@ fn encode(ids: &[RememberedId]) -> Vec<u8> {
     bytes
 }
 
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
+
 /// Reads a file as whoever builds the filter does: every block.
 fn decode(bytes: &[u8]) -> Result<Vec<RememberedId>, IdFileError> {
     let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(IdFileError::Unknown)?;
     let header = IdFileHeader::decode(&key(), header)?;
     header.check_length(u64::try_from(bytes.len()).unwrap())?;
-    assert_eq!(
-        (header.partition, header.generation, header.covers),
-        (3, 1, covers(header.covers.ids as usize))
-    );
-    let index = IdFileIndex::decode(&key(), &header, &bytes[header.index_begins() as usize..])?;
+    assert_eq!((header.partition, header.generation, header.covers), (3, 1, covers(size(header.covers.ids))));
+    let index = IdFileIndex::decode(&key(), &header, &bytes[size(header.index_begins())..])?;
     let mut ids = Vec::new();
     for number in 0..index.blocks() {
         let (offset, length) = index.place(number, number);
-        ids.extend(index.block(number, &bytes[offset as usize..offset as usize + length])?.ids());
+        ids.extend(index.block(number, &bytes[size(offset)..size(offset) + length])?.ids());
     }
     Ok(ids)
 }
 
 fn find(bytes: &[u8], key: IdKey) -> Option<u32> {
     let header = IdFileHeader::decode(&self::key(), bytes.first_chunk().unwrap()).unwrap();
-    let index = IdFileIndex::decode(&self::key(), &header, &bytes[header.index_begins() as usize..]).unwrap();
+    let index = IdFileIndex::decode(&self::key(), &header, &bytes[size(header.index_begins())..]).unwrap();
     let number = index.block_of(key);
     let (offset, length) = index.place(number, number);
-    index.block(number, &bytes[offset as usize..offset as usize + length]).unwrap().find(key)
+    index.block(number, &bytes[size(offset)..size(offset) + length]).unwrap().find(key)
 }
 
 proptest! {

@@ -71,8 +71,9 @@ fn it_grows_with_its_files_and_shrinks_when_they_go() {
 #[test]
 fn entries_that_have_handed_on_most_of_their_tag_are_still_found() {
     let mut filter = add(SealedFilter::new(), &[(1, 3_000)], 0);
-    let none: &mut [(u8, Peekable<std::iter::Empty<Result<u64, Infallible>>>)] = &mut [];
-    let Ok(()) = filter.refill(BITS_MIN + 12, &[true], none);
+    type NoKeys = Peekable<std::iter::Empty<Result<u64, Infallible>>>;
+    let mut none: [(u8, NoKeys); 0] = [];
+    let Ok(()) = filter.refill(BITS_MIN + 12, &[true], &mut none);
     assert_eq!(filter.lost_max, 12);
     assert!(keys(1, 3_000).iter().all(|key| files_with(&filter, *key).contains(&1)));
 }
