@@ -29,7 +29,7 @@ down: ## Stop what `make up` started; data stays
 
 test: setup build ## Run all tests against real servers
 	@sh deploy/local/install-tools.sh tests
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 bench: setup ## Measure against the budgets (release build, about an hour): docs/benchmarks.md
 	cargo build --release --bin weir --bin weir-bench --bin clickhouse-embedded

@@ -1,6 +1,7 @@
 //! A usage event as the demo's services emit it, as CloudEvents JSON and as Avro in Confluent's
 //! framing. The Avro layout is the published one, `schemas/avro/usage_event.v2.avsc`.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use chrono::{DateTime, SecondsFormat};
+use serde::Deserialize;
 
 /// The id that the second version of the schema has without a registry.
 pub const SCHEMA_ID: u32 = 2;
@@ -70,31 +72,17 @@ impl Event {
     pub fn from_avro(bytes: &[u8]) -> Option<Self> {
         let (Some(0), Some(mut datum)) = (bytes.first(), bytes.get(5..)) else { return None };
         let reader = GenericDatumReader::builder(SCHEMA.as_ref().ok()?).build().ok()?;
-        let Value::Record(fields) = reader.read_value(&mut datum).ok()? else { return None };
-        if !datum.is_empty() {
-            return None;
-        }
-        let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-        let text = |name: &str| match field(name)? {
-            Value::String(text) => Some(text.clone()),
-            _ => None,
-        };
-        let time_ms = match field("time")? {
-            Value::Union(_, time) => match **time {
-                Value::TimestampMillis(time_ms) => time_ms,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        let Value::Map(members) = field("data")? else { return None };
-        let mut data = Vec::new();
-        for (name, value) in members {
-            let Value::String(value) = value else { return None };
-            data.push((name.clone(), value.clone()));
-        }
-        data.sort();
-        let (tenant, source) = (text("subject")?, text("source")?);
-        Some(Self { tenant, source, id: text("id")?, event_type: text("type")?, time_ms, data })
+        // Into a struct: the way through `Value` takes a datum that was cut short for a whole one.
+        let read: UsageEvent = reader.read_deser(&mut datum).ok()?;
+        datum.is_empty().then_some(())?;
+        Some(Self {
+            tenant: read.subject,
+            source: read.source,
+            id: read.id,
+            event_type: read.event_type,
+            time_ms: read.time?,
+            data: read.data.into_iter().collect(),
+        })
     }
 
     /// Avro in Confluent's framing: a zero byte, the schema's id, the datum.
@@ -113,6 +101,18 @@ impl Event {
         let datum = GenericDatumWriter::builder(schema).build().and_then(|w| w.write_value_to_vec(value));
         Ok(framed(SCHEMA_ID, &datum.context("write an event as Avro")?))
     }
+}
+
+/// The record of the published schema, whose name it must have.
+#[derive(Deserialize)]
+struct UsageEvent {
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    subject: String,
+    time: Option<i64>,
+    data: BTreeMap<String, String>,
 }
 
 /// A datum with Confluent's five bytes before it.
