@@ -1,6 +1,7 @@
 //! The connection to the ledger, its migrations, and what one installation is.
 
 use rand::TryRngCore;
+use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use weir_core::{Generation, HashKey};
 
@@ -21,14 +22,23 @@ pub async fn connect(config: &PostgresConfig) -> Result<Pool, StoreError> {
     let options = options.application_name("weir").options([
         ("idle_in_transaction_session_timeout", "30s"),
         ("timezone", "UTC"),
-        ("client_min_messages", "warning"),
+        ("client_min_messages", "error"),
     ]);
     PgPoolOptions::new()
+        .after_release(|connection, _| Box::pin(no_transaction(connection)))
         .max_connections(config.connections_max)
         .acquire_timeout(std::time::Duration::from_secs(5))
         .connect_with(options)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+}
+
+/// Ends whatever transaction a connection that comes back to the pool is in. The driver does so
+/// itself, except where whoever began one was dropped while `BEGIN` was on its way (a client that
+/// hung up, a deadline): the next user's statements would then be part of a transaction that
+/// nobody ever commits.
+async fn no_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| true)
 }
 
 /// Brings the ledger's schema up to date. Several processes may try at once: one does it.

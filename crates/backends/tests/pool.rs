@@ -1,0 +1,38 @@
+//! What a dropped future leaves of a pooled connection: nothing that the next user could be
+//! hurt by.
+
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use weir_backends::config::PostgresConfig;
+use weir_backends::postgres;
+
+const IN_TRANSACTION: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'weir' AND state LIKE 'idle in transaction%' AND query NOT LIKE '%pg_stat%'";
+
+/// A `BEGIN` that is dropped on its way leaves an open transaction on the server. Whoever gets
+/// the connection next must not work inside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_begin_that_was_dropped_swallows_nobodys_work() {
+    let stack = local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"));
+    let config = PostgresConfig { url: stack.postgres_url(), connections_max: 1 };
+    let pool = postgres::connect(&config).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE IF NOT EXISTS kept (n integer)").execute(&pool).await.unwrap();
+    for n in 0..50 {
+        let mut connection = pool.acquire().await.unwrap();
+        {
+            let mut begin = Box::pin(sqlx::Connection::begin_with(&mut *connection, "BEGIN READ ONLY"));
+            // Polled until it has sent its statement, and dropped before the answer is read.
+            let polled = begin.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Pending), "the answer came at once");
+        }
+        drop(connection);
+        sqlx::query("INSERT INTO kept (n) VALUES ($1)").bind(n).execute(&pool).await.unwrap();
+    }
+    let other = postgres::connect(&config).await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&other).await.unwrap();
+    let open: i64 = sqlx::query_scalar(IN_TRANSACTION).fetch_one(&other).await.unwrap();
+    assert_eq!((kept, open), (50, 0));
+    tokio::time::timeout(Duration::from_secs(10), pool.close()).await.unwrap();
+}
