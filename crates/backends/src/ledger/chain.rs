@@ -34,10 +34,21 @@ struct ExceptionsRow {
 
 const EXCEPTIONS: &str = "SELECT from_offset, to_offset, exceptions, broker_time_max FROM batch
     WHERE partition = $1 AND generation = $2 AND from_offset >= $3 ORDER BY from_offset LIMIT $4";
-const FIRST_REACHING: &str = "SELECT min(from_offset) FROM batch
-    WHERE partition = $1 AND generation = $2 AND broker_time_max >= $3";
-const TIME_BEFORE: &str = "SELECT broker_time_max FROM batch
-    WHERE partition = $1 AND generation = $2 AND to_offset = $3";
+/// The running maximum never falls, so the first by time is the first by offset.
+const FIRST_REACHING: &str = "SELECT from_offset FROM batch
+    WHERE partition = $1 AND generation = $2 AND broker_time_max >= $3
+    ORDER BY broker_time_max, from_offset LIMIT 1";
+const TIME_BEFORE: &str = "SELECT broker_time_max FROM (
+        SELECT to_offset, broker_time_max FROM batch
+        WHERE partition = $1 AND generation = $2 AND from_offset < $3
+        ORDER BY from_offset DESC LIMIT 1
+    ) AS before WHERE to_offset = $3";
+
+const HOLDING: &str = "SELECT from_offset FROM (
+        SELECT from_offset, to_offset FROM batch
+        WHERE partition = $1 AND generation = $2 AND from_offset <= $3
+        ORDER BY from_offset DESC LIMIT 1
+    ) AS holding WHERE to_offset > $3";
 
 /// Up to `count` batches from the one that begins at `from` on.
 pub async fn exceptions(
@@ -85,7 +96,22 @@ pub async fn first_reaching(
         .bind(partition)
         .bind(generation)
         .bind(time.to_chrono())
-        .fetch_one(pool)
+        .fetch_optional(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+}
+
+/// Where the batch begins that holds `offset`; `None` when no batch does.
+pub async fn holding(
+    pool: &Pool,
+    (partition, generation): (Partition, Generation),
+    offset: i64,
+) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar(HOLDING)
+        .bind(partition)
+        .bind(generation)
+        .bind(offset)
+        .fetch_optional(pool)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))
 }

@@ -4,7 +4,7 @@
 pub mod chain;
 pub mod commit;
 pub mod generation;
-mod month;
+pub mod month;
 pub mod partition;
 pub mod projecting;
 pub mod rollup;

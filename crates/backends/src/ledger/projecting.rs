@@ -32,9 +32,10 @@ const AGAIN: &str = "UPDATE journal_partition AS p
         FROM journal_partition AS q WHERE q.partition = $1
     ) AS link
     WHERE p.partition = link.partition RETURNING link.begins, p.next_offset";
-const REACHING: &str = "SELECT min(b.from_offset) FROM batch AS b JOIN journal_partition AS p
-        ON p.partition = b.partition AND p.generation = b.generation
-    WHERE b.partition = $1 AND b.broker_time_max >= $2";
+const REACHING: &str = "SELECT b.from_offset FROM batch AS b
+    WHERE b.partition = $1 AND b.broker_time_max >= $2
+        AND b.generation = (SELECT generation FROM journal_partition WHERE partition = $1)
+    ORDER BY b.broker_time_max, b.from_offset LIMIT 1";
 const RUN: &str = "SELECT min(from_offset), max(to_offset), sum(accepted_count)::bigint FROM (
         SELECT from_offset, to_offset, accepted_count FROM batch
         WHERE partition = $1 AND generation = $2 AND from_offset >= $3 AND to_offset <= $4
@@ -88,7 +89,7 @@ pub async fn reaching(pool: &Pool, partition: Partition, time: Timestamp) -> Res
     sqlx::query_scalar(REACHING)
         .bind(partition)
         .bind(time.to_chrono())
-        .fetch_one(pool)
+        .fetch_optional(pool)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))
 }

@@ -44,6 +44,8 @@ struct ValueRow {
     value_hash: Vec<u8>,
 }
 
+/// A period that ends after an instant began less than 32 days before it (a constraint of the
+/// table says so), so older months of usage are not looked at.
 const TOTALS: &str = "SELECT u.tenant, u.meter, p.starts_at, p.ends_at,
         sum(u.quantity)::text AS sum, max(u.quantity)::text AS max, min(u.quantity)::text AS min,
         (array_agg(u.quantity::text ORDER BY u.latest_at DESC NULLS LAST, u.latest_offset DESC))[1] AS latest,
@@ -53,13 +55,13 @@ const TOTALS: &str = "SELECT u.tenant, u.meter, p.starts_at, p.ends_at,
         sum(u.event_count)::bigint AS event_count
     FROM usage AS u JOIN billing_period AS p
         ON p.tenant = u.tenant AND u.hour >= p.starts_at AND u.hour < p.ends_at
-    WHERE u.partition = $1 AND p.ends_at > $2
+    WHERE u.partition = $1 AND p.ends_at > $2 AND u.hour >= $2 - interval '32 days'
     GROUP BY u.tenant, u.meter, p.starts_at, p.ends_at";
 const VALUES: &str = "SELECT DISTINCT u.tenant, u.meter, p.starts_at, u.value_hash
     FROM usage_unique AS u JOIN billing_period AS p
         ON p.tenant = u.tenant AND u.hour >= p.starts_at AND u.hour < p.ends_at
-    WHERE u.partition = $1 AND p.ends_at > $2";
-const SERIES: &str = "SELECT DISTINCT tenant, meter, dimensions FROM usage WHERE partition = $1";
+    WHERE u.partition = $1 AND p.ends_at > $2 AND u.hour >= $2 - interval '32 days'";
+const SERIES: &str = "SELECT tenant, meter, dimensions FROM series WHERE partition = $1";
 const LIMITS: &str = "SELECT tenant, revision, limits FROM limit_in_force WHERE partition = $1";
 
 fn corrupt(error: impl std::fmt::Display) -> StoreError {

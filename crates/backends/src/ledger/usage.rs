@@ -2,7 +2,7 @@
 //! once (invariant 7). Whoever folds holds a lock of the partition and moves `folded_to`
 //! from where it found it, so any process may fold at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
@@ -11,7 +11,6 @@ use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
 use weir_metering::meter::Aggregation;
 use weir_wire::batch_blob::decode_deltas;
 
-use super::month;
 use crate::StoreError;
 use crate::postgres::Pool;
 
@@ -70,6 +69,12 @@ const NEW_VALUES: &str = "WITH fresh AS (
         ON CONFLICT DO NOTHING RETURNING tenant, meter, hour, dimensions
     ) SELECT tenant, meter, hour, dimensions, count(*) AS fresh_count
     FROM fresh GROUP BY tenant, meter, hour, dimensions";
+
+/// Series that are known cost one look into the index each.
+const SERIES: &str = "INSERT INTO series (partition, tenant, meter, dimensions)
+    SELECT $1, s.tenant, s.meter, s.dimensions
+    FROM unnest($2::text[], $3::text[], $4::text[]) AS s (tenant, meter, dimensions)
+    ON CONFLICT DO NOTHING";
 
 /// Batches folded at once: bounds memory and the length of the transaction.
 const BATCHES_MAX: i64 = 64;
@@ -152,7 +157,6 @@ pub fn merge(unfolded: Unfolded) -> Result<Folding, StoreError> {
 pub async fn fold(pool: &Pool, folding: &Folding) -> Result<bool, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
     let Folding { partition, generation, from, to, usage } = folding;
-    month::ensure(pool, usage.keys().map(|key| key.hour)).await?;
     let mut transaction = pool.begin().await.map_err(failed)?;
     sqlx::query(LOCK).bind(partition).execute(&mut *transaction).await.map_err(failed)?;
     let still: Option<(Generation, i64, i64)> =
@@ -241,6 +245,7 @@ async fn write(
     place: Place,
     deltas: &BTreeMap<UsageKey, Aggregate>,
 ) -> Result<(), sqlx::Error> {
+    note_series(connection, place.1, deltas).await?;
     let fresh = insert_values(connection, place, deltas).await?;
     let mut by_kind: [Columns; 4] = Default::default();
     let [add, max, min, latest] = &mut by_kind;
@@ -277,6 +282,24 @@ async fn write(
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Notes the series that were counted.
+async fn note_series(
+    connection: &mut PgConnection,
+    partition: Partition,
+    deltas: &BTreeMap<UsageKey, Aggregate>,
+) -> Result<(), sqlx::Error> {
+    let series: BTreeSet<_> =
+        deltas.keys().map(|key| (key.tenant.as_str(), key.meter.as_str(), key.dimensions.as_str())).collect();
+    sqlx::query(SERIES)
+        .bind(partition)
+        .bind(series.iter().map(|(tenant, ..)| *tenant).collect::<Vec<_>>())
+        .bind(series.iter().map(|(_, meter, _)| *meter).collect::<Vec<_>>())
+        .bind(series.iter().map(|(.., dimensions)| *dimensions).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
 }
 
 #[derive(FromRow)]

@@ -14,6 +14,7 @@ use weir_api::metrics::ApiMetrics;
 use weir_api::state::Journal;
 use weir_api::{ApiSettings, ApiState};
 use weir_backends::journal::{Producer, quota_feed, topics};
+use weir_backends::ledger::month;
 use weir_backends::postgres::Pool;
 use weir_backends::tenants;
 use weir_pipeline::aggregator::{Aggregator, run_aggregator};
@@ -28,7 +29,7 @@ use crate::config::Config;
 use super::health;
 use super::{ledger_pool, now};
 
-/// How often billing periods are written ahead.
+/// How often billing periods and months' tables are made ahead.
 const PERIODS_EVERY: Duration = Duration::from_secs(3_600);
 /// How long requests that are under way may take at the end.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -146,11 +147,14 @@ async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListene
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}; move it with {setting}"))
 }
 
-/// Writes the billing periods ahead, so that no event falls into a month that nobody has stored.
+/// Makes billing periods and months' tables ahead, so that no event falls into one that is not there.
 async fn keep_periods(pool: Pool, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
     while !stop.is_cancelled() {
         if let Err(error) = tenants::extend_periods(&pool, now()).await {
             tracing::warn!(%error, "billing periods could not be written ahead; tried again in an hour");
+        }
+        if let Err(error) = month::make_ahead(&pool, now()).await {
+            tracing::warn!(%error, "a month's table of usage could not be made ahead; tried again in an hour");
         }
         if let Err(error) = tenants::idempotency::purge(&pool, now()).await {
             tracing::warn!(%error, "old idempotency keys could not be forgotten; tried again in an hour");
