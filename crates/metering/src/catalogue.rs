@@ -10,6 +10,7 @@ use weir_core::{HourAlignment, Span, TenantId, Timestamp};
 use crate::event::EventRef;
 use crate::measure::{InvalidValue, Measurement, measure};
 use crate::meter::{Aggregation, Meter, MeterKey};
+use crate::record::{Batch, BodyRef, RecordBody};
 
 /// What counting needs to know of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,13 @@ impl TenantFacts {
     pub fn last_begun(&self, at: Timestamp) -> Option<Span> {
         let begun = self.periods.partition_point(|period| period.start <= at);
         begun.checked_sub(1).map(|last| self.periods[last])
+    }
+
+    /// Whether other facts say the same of everything up to `horizon`.
+    fn hold(&self, now: &Self, horizon: Timestamp) -> bool {
+        let reaches = || self.periods.last().is_some_and(|last| last.end > horizon);
+        self.alignment == now.alignment
+            && (self.periods == now.periods || now.periods.starts_with(&self.periods) && reaches())
     }
 
     /// The first instant after `at` at which a period begins or ends.
@@ -55,7 +63,7 @@ pub struct Catalogue {
 }
 
 /// All versions of one meter, the highest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct MeterVersions(Vec<Meter>);
 
 impl MeterVersions {
@@ -103,6 +111,32 @@ impl Catalogue {
     /// What is known of a tenant.
     pub fn tenant(&self, tenant: &str) -> Option<&TenantFacts> {
         self.tenants.get(tenant)
+    }
+
+    /// Whether a newer catalogue judges a batch as this one did, so that its outcome may be
+    /// committed under the newer version: the meters are the same, every tenant that is known
+    /// here has the same facts, and none of the batch's unknown tenants is known by now. Billing
+    /// periods that were added behind the known ones make no difference where those reach
+    /// beyond `horizon`, up to which events were taken.
+    pub fn judges_alike(&self, newer: &Self, batch: &Batch, horizon: Timestamp) -> bool {
+        let still_unknown = || {
+            batch.records().all(|record| match record.body {
+                BodyRef::Event(event, _) => {
+                    self.tenant(event.tenant()).is_some() || newer.tenant(event.tenant()).is_none()
+                }
+                BodyRef::Other(RecordBody::Limits(set)) => {
+                    let tenant = set.tenant.as_str();
+                    self.tenant(tenant).is_some() || newer.tenant(tenant).is_none()
+                }
+                BodyRef::Other(_) => true,
+            })
+        };
+        let same_facts = || {
+            self.tenants
+                .iter()
+                .all(|(tenant, facts)| newer.tenants.get(tenant).is_some_and(|now| facts.hold(now, horizon)))
+        };
+        self.meters == newer.meters && still_unknown() && same_facts()
     }
 
     /// All versions of all meters, by rising key, the highest version first.

@@ -1,5 +1,6 @@
 //! The catalogue that batches are judged by: one copy a process, looked after so closely
-//! that a commit rarely finds it to be old (then the batch is judged again).
+//! that a commit rarely finds it to be old (then it is compared with the newest, and the shard
+//! built again only where that would judge otherwise).
 
 use std::sync::Arc;
 use std::time::Duration;
