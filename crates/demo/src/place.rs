@@ -118,6 +118,7 @@ impl Place {
             ("WEIR_KAFKA__INVOICES_TOPIC", self.topic("invoices.v1")),
             ("WEIR_POSTGRES__URL", self.ledger_url(servers)),
             ("WEIR_CLICKHOUSE__URL", servers.clickhouse.clone()),
+            ("WEIR_COUNTING__ID_FOLDER", self.folder.join("ids").display().to_string()),
         ];
         if is_foreign(Kind::Kafka) {
             variables.push(("WEIR_KAFKA__GROUP", format!("weir-demo-{}", self.run)));

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::config::{ClickHouseConfig, KafkaConfig};
+use weir_backends::id_files::IdFiles;
 use weir_backends::journal::{JournalConsumer, Producer, TopicIdentity, TopicIds, topics};
+use weir_backends::ledger::month;
 use weir_backends::postgres::{self, Installation, Pool};
 use weir_backends::projection::Projection;
 
@@ -55,6 +57,7 @@ pub async fn run_aggregator(
         reader: KafkaReader::new(consumer, kafka.clone(), TopicIds::connect(&kafka)?),
         ledger: PostgresLedger::new(pool),
         projection: Projection::new(&clickhouse),
+        ids: id_files(&settings, &installation),
         runtime: TokioRuntime::new(clock),
         owner_name: owner_name(),
         kafka,
@@ -64,6 +67,18 @@ pub async fn run_aggregator(
         status,
     };
     count(counting, events, shutdown).await
+}
+
+/// Where ids are sealed. A folder that cannot be used costs memory, and stops nothing.
+fn id_files(settings: &CountingSettings, installation: &Installation) -> Option<IdFiles> {
+    let folder = settings.id_folder.as_ref()?;
+    match IdFiles::new(folder, installation.identity_key) {
+        Ok(files) => Some(files),
+        Err(error) => {
+            tracing::error!(%error, "event ids stay in memory");
+            None
+        }
+    }
 }
 
 /// Host and process, for people who look at a partition's row.
@@ -110,6 +125,9 @@ async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
     }
     if let Some(reason) = topic_watch::other_number(kafka, &installation, partitions) {
         return Err(PipelineError::OtherTopic(reason));
+    }
+    if let Err(error) = month::make_ahead(&aggregator.pool, aggregator.clock.now()).await {
+        tracing::warn!(%error, "usage of a month without a table stands in the default table");
     }
     let identity = TopicIds::connect(kafka)?.ask().await?;
     if let TopicIdentity::Id(id) = &identity

@@ -13,6 +13,7 @@ use weir_core::Partition;
 
 use crate::counting::catalogue_cache::CatalogueCache;
 use crate::counting::decoder::Decoder;
+use crate::counting::ids;
 use crate::counting::levels::LevelPublisher;
 use crate::counting::shared::Shared;
 use crate::counting::topic_watch;
@@ -35,6 +36,8 @@ pub struct Counting<W: World> {
     pub ledger: W::Ledger,
     /// The projection.
     pub projection: W::Projection,
+    /// Where event ids are sealed; where there is none they stay in memory.
+    pub ids: Option<W::Ids>,
     /// Time, chance and tasks.
     pub runtime: W::Runtime,
     /// Names of topics, and where schemas are registered.
@@ -75,6 +78,7 @@ pub async fn count<W: World>(
         metrics: counting.metrics,
         status: counting.status,
         owner_name: counting.owner_name,
+        ids: counting.ids,
         ledger,
         runtime,
         settings,
@@ -85,6 +89,7 @@ pub async fn count<W: World>(
     services.spawn(projection::run(Arc::clone(&shared), counting.projection));
     services.spawn(fold::run(Arc::clone(&shared)));
     services.spawn(topic_watch::run(Arc::clone(&shared)));
+    services.spawn(ids::sweep(Arc::clone(&shared)));
     let levels = Arc::clone(&shared);
     services.spawn(async move { levels.levels.run(&levels.writer, &levels.runtime).await });
     let tasks = shared.runtime.tasks();

@@ -1,5 +1,7 @@
 //! How counting is tuned. The defaults are what the tests and the demo run with.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use weir_metering::shard::{FUTURE_MS, SERIES_MAX, WINDOW_MS};
 
@@ -25,6 +27,12 @@ pub struct CountingSettings {
     pub future_ms: i64,
     /// Series of one tenant on one meter at most.
     pub series_max: u32,
+    /// Where ids of complete buckets are written to files, so that they leave memory and a start
+    /// reads little of the journal; without it all ids stay in memory. Each machine has its own;
+    /// what is missing there is read again from Kafka.
+    pub id_folder: Option<PathBuf>,
+    /// Event ids that a bucket holds at most before it is sealed: 29 bytes of memory each.
+    pub id_bucket_max: usize,
     /// The largest value that is read, in bytes.
     pub record_bytes_max: usize,
     /// How far broker time may be ahead of this machine's clock before a partition is held,
@@ -44,6 +52,8 @@ impl Default for CountingSettings {
             window_ms: WINDOW_MS,
             future_ms: FUTURE_MS,
             series_max: SERIES_MAX,
+            id_folder: None,
+            id_bucket_max: 4_000_000,
             record_bytes_max: weir_wire::usage_record::RECORD_BYTES_MAX,
             clock_ahead_max_ms: 300_000,
         }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use weir_core::digest::Digest;
 use weir_core::journal::partition_of;
 use weir_core::{HashKey, Position};
-use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Alert, AlertKind, Direction, Outcome, RejectReason};
 use weir_metering::record::{Batch, RecordBody};
 use weir_metering::shard::Shard;
@@ -15,22 +14,22 @@ use weir_pipeline::world::Runtime;
 use crate::mutation::Mutation;
 use crate::world::SimRuntime;
 
-/// Applies a batch with a mistake.
-pub(crate) fn apply_mistaken(
+/// Applies a batch by `apply`, with a mistake.
+pub(crate) fn apply_mistaken<E>(
     mutation: Mutation,
     runtime: &SimRuntime,
     shard: &mut Shard,
     batch: &Batch,
-    catalogue: &Catalogue,
-) -> Outcome {
+    apply: impl FnOnce(&mut Shard, &Batch) -> Result<Outcome, E>,
+) -> Result<Outcome, E> {
     match mutation {
         Mutation::ThresholdAtBatchEnd => {
-            let mut outcome = shard.apply(batch, catalogue);
+            let mut outcome = apply(shard, batch)?;
             let last = batch.records().last().map(|record| record.offset);
             if let Some(offset) = last {
                 judge_at_end(&mut outcome.alerts, offset);
             }
-            outcome
+            Ok(outcome)
         }
         Mutation::WallClockLateness => {
             let (window_ms, partitions) = (shard.config().window_ms, shard.config().partitions);
@@ -45,10 +44,13 @@ pub(crate) fn apply_mistaken(
                     record.body = RecordBody::Unreadable { reason, detail };
                 }
             }
-            shard.apply(&Batch::of(batch.partition, batch.from, batch.to, records), catalogue)
+            apply(shard, &Batch::of(batch.partition, batch.from, batch.to, records))
         }
-        Mutation::ForgetByEventTime => forget_by_event_time(runtime, shard, batch, catalogue),
-        _ => shard.apply(batch, catalogue),
+        Mutation::ForgetByEventTime => {
+            let renamed = forget_by_event_time(runtime, shard, batch);
+            apply(shard, &renamed)
+        }
+        _ => apply(shard, batch),
     }
 }
 
@@ -79,12 +81,7 @@ fn judge_at_end(alerts: &mut Vec<Alert>, offset: i64) {
 
 /// Renames events whose id was seen with a time that has left the window since, so that the
 /// shard takes them for new ones.
-fn forget_by_event_time(
-    runtime: &SimRuntime,
-    shard: &mut Shard,
-    batch: &Batch,
-    catalogue: &Catalogue,
-) -> Outcome {
+fn forget_by_event_time(runtime: &SimRuntime, shard: &Shard, batch: &Batch) -> Batch {
     let mut records = batch.to_records();
     let window_ms = shard.config().window_ms;
     let mut now = shard.broker_time_max();
@@ -104,6 +101,5 @@ fn forget_by_event_time(
             }
         }
     }
-    drop(state);
-    shard.apply(&Batch::of(batch.partition, batch.from, batch.to, records), catalogue)
+    Batch::of(batch.partition, batch.from, batch.to, records)
 }

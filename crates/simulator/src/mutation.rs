@@ -27,6 +27,8 @@ pub enum Mutation {
     DecideAgain,
     /// Dead letters and forwards are not waited for before the commit.
     ForwardsNotWaitedFor,
+    /// Files of ids are used whether the ledger has recorded them or not.
+    UnrecordedIdFiles,
     /// After a lost answer, a partition that is still ours is taken for a commit that happened.
     FoundOutByOwner,
 }
@@ -81,6 +83,12 @@ pub const MUTATIONS: &[MutationCase] = &[
         "forwards-not-waited-for",
         "dead letters and forwards are not acknowledged before the commit",
         500,
+    ),
+    case(
+        Mutation::UnrecordedIdFiles,
+        "unrecorded-id-files",
+        "files of ids are used that the ledger has not recorded",
+        2_000,
     ),
     case(
         Mutation::FoundOutByOwner,

@@ -103,6 +103,7 @@ impl IdFiles {
     ) -> Result<PartitionFiles, IdFilesError> {
         let folder = self.folder.join(partition_folder(partition));
         make(&folder)?;
+        sweep::mark(&folder)?;
         PartitionFiles::load(folder, self.key, (partition, generation), recorded)
     }
 }

@@ -7,6 +7,7 @@ use weir_core::{Generation, HashKey, Partition};
 use weir_metering::identity::{Answers, RememberedId, SealedFile, Suspects};
 use weir_wire::id_file::IdFileError;
 
+use super::sweep::is_mark;
 use super::write::{ENDING, write};
 use super::{IdFile, IdFilesError, IdKeys, RecordedFile, delete, list};
 
@@ -29,7 +30,7 @@ impl PartitionFiles {
         recorded: &[RecordedFile],
     ) -> Result<Self, IdFilesError> {
         let mut found = Self { folder, key, place, files: BTreeMap::new(), trouble: Vec::new() };
-        for path in list(&found.folder)? {
+        for path in list(&found.folder)?.into_iter().filter(|path| !is_mark(path)) {
             let kept = match found.recognise(&path, recorded) {
                 Ok(file) => file.map(|file| found.hold(file)).is_some(),
                 Err(error) => {

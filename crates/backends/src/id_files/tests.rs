@@ -25,6 +25,7 @@ impl Folder {
         let paths = list(&self.0.join(partition_folder(partition))).unwrap();
         let mut names: Vec<_> =
             paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        names.retain(|name| name != "held");
         names.sort();
         names
     }
@@ -168,16 +169,19 @@ fn files_of_partitions_that_moved_away_are_kept_within_bounds() {
     for partition in 0..4 {
         let mut files = all.of_partition((partition, 1), &[]).unwrap();
         write(&mut files, 0, 1_000);
-        let age = Duration::from_secs(100 * u64::try_from(partition).unwrap());
-        let path = files.file(0).unwrap().path().to_owned();
-        let file = std::fs::File::options().append(true).open(path).unwrap();
-        file.set_modified(SystemTime::now() - age).unwrap();
+        let age = Duration::from_hours(10 * u64::try_from(partition).unwrap());
+        let mark = folder.0.join(partition_folder(partition)).join("held");
+        let mark = std::fs::File::options().append(true).open(mark).unwrap();
+        mark.set_modified(SystemTime::now() - age).unwrap();
     }
     let each = 1_000 * 15 + 128 + 256 * 12;
-    let ago = |secs| SystemTime::now() - Duration::from_secs(secs);
-    let owned = BTreeSet::from([0]);
-    assert_eq!(all.sweep(&owned, ago(250), u64::MAX).unwrap(), Swept { deleted: 1, bytes_left: 2 * each });
-    assert_eq!(all.sweep(&owned, ago(250), each + 5).unwrap(), Swept { deleted: 1, bytes_left: each });
-    let left: Vec<_> = (0..4).map(|partition| folder.names(partition).len()).collect();
-    assert_eq!(left, [1, 1, 0, 0]);
+    let ago = |hours| SystemTime::now() - Duration::from_hours(hours);
+    let left = || (0..4).map(|partition| folder.names(partition).len()).collect::<Vec<_>>();
+    assert_eq!(all.sweep(ago(25), u64::MAX).unwrap(), Swept { deleted: 1, bytes_left: 2 * each });
+    assert_eq!(all.sweep(ago(25), each + 5).unwrap(), Swept { deleted: 1, bytes_left: each });
+    assert_eq!(left(), [1, 1, 0, 0]);
+    // What another process says it holds is left alone, whatever the bounds.
+    all.hold(&BTreeSet::from([1, 3])).unwrap();
+    assert_eq!(all.sweep(SystemTime::now(), 0).unwrap(), Swept::default());
+    assert_eq!(left(), [1, 1, 0, 0]);
 }

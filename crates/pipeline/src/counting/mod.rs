@@ -4,6 +4,7 @@
 pub(crate) mod catalogue_cache;
 pub(crate) mod caution;
 pub(crate) mod decoder;
+pub(crate) mod ids;
 pub(crate) mod letters;
 pub(crate) mod levels;
 pub(crate) mod recovery;

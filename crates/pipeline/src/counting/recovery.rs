@@ -1,19 +1,17 @@
 //! Taking a partition: the owner's token, the comparison of journal and ledger, the shard
-//! built again as it stood (invariants 2, 8 and 9).
+//! built again as it stood (invariants 2 and 8); its ids are `ids`'s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_backends::StoreError;
 use weir_backends::journal::{Fingerprint, Heartbeat};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
-use weir_core::time::DAY_MS;
 use weir_core::{Partition, Position, Timestamp};
 use weir_metering::catalogue::Catalogue;
-use weir_metering::event::EventBuffer;
-use weir_metering::record::RecordBody;
 use weir_metering::shard::{Recovered, Shard, ShardConfig};
 
-use super::reread::Reread;
+use super::ids::{self, FilesOf};
 use super::shared::Shared;
 use super::topic_watch;
 use crate::error::PipelineError;
@@ -21,11 +19,14 @@ use crate::fold;
 use crate::world::{JournalReader, Ledger, Runtime, Stopped, World};
 
 /// A partition that is this worker's.
-#[derive(Debug)]
-pub(crate) struct Owned {
+pub(crate) struct Owned<W: World> {
     pub(crate) partition: Partition,
     pub(crate) token: OwnerToken,
     pub(crate) shard: Shard,
+    /// The files of ids that the shard has sealed, where any are kept.
+    pub(crate) files: Option<FilesOf<W>>,
+    /// No file is written before this time of the runtime.
+    pub(crate) seal_after: Duration,
     /// The last record that was counted.
     pub(crate) last: Option<Fingerprint>,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Owned {
 pub(crate) async fn take_partition<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
-) -> Result<Owned, PipelineError> {
+) -> Result<Owned<W>, PipelineError> {
     if let Some(reason) = shared.status.topic_refusal() {
         return Err(PipelineError::Refused { partition, reason });
     }
@@ -57,7 +58,9 @@ pub(crate) async fn take_partition<W: World>(
     let missing = shared.ledger.exceptions((partition, generation), row.projected_to, 1).await?;
     shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
     fold::fold_partition(&shared.ledger, partition).await?;
-    let (shard, catalogue) = rebuild(shared, &row, low).await?;
+    let files = ids::open(shared, &row).await?;
+    let (shard, catalogue) = rebuild(shared, &row).await?;
+    let (shard, files) = ids::recall(shared, &row, low, shard, files).await?;
     unmoved(shared, &row, token).await?;
     tell_levels(shared, &row, &shard, &catalogue);
     shared.status.partition(partition, |status| {
@@ -71,7 +74,7 @@ pub(crate) async fn take_partition<W: World>(
         ids = shard.remembered_ids(),
         "partition taken"
     );
-    Ok(Owned { partition, token, shard, last: row.last })
+    Ok(Owned { partition, token, shard, files, seal_after: Duration::ZERO, last: row.last })
 }
 
 /// Whether the journal still holds what the ledger counted.
@@ -116,7 +119,6 @@ pub(crate) async fn compare<W: World>(
 async fn rebuild<W: World>(
     shared: &Arc<Shared<W>>,
     row: &PartitionRow,
-    low: i64,
 ) -> Result<(Shard, Arc<Catalogue>), PipelineError> {
     let settings = &shared.settings;
     let catalogue = shared.catalogue.refresh().await?;
@@ -137,9 +139,7 @@ async fn rebuild<W: World>(
         future_ms: settings.future_ms,
         series_max: settings.series_max,
     };
-    let shard = Shard::new(config, shared.installation.identity_key, recovered);
-    let shard = remember(shared, row, low, shard).await?;
-    Ok((shard, catalogue))
+    Ok((Shard::new(config, shared.installation.identity_key, recovered), catalogue))
 }
 
 /// Whether all that was read of the ledger is of one time: a token that is still there has
@@ -165,56 +165,6 @@ fn tell_levels<W: World>(shared: &Shared<W>, row: &PartitionRow, shard: &Shard, 
         Position { generation: row.generation, partition: row.partition, offset: row.next_offset - 1 };
     let heartbeat = row.last.is_some().then_some(Heartbeat { position, as_of: row.broker_time_max });
     shared.levels.publish(&shard.levels(catalogue), heartbeat);
-}
-
-/// Reads the ids of the window again from the journal, minus what was not accepted.
-async fn remember<W: World>(
-    shared: &Arc<Shared<W>>,
-    row: &PartitionRow,
-    low: i64,
-    mut shard: Shard,
-) -> Result<Shard, PipelineError> {
-    let settings = &shared.settings;
-    let place = (row.partition, row.generation);
-    let since = row.broker_time_max.plus_millis(-(settings.window_ms + settings.future_ms + DAY_MS));
-    let Some(from) = shared.ledger.first_reaching(place, since).await? else { return Ok(shard) };
-    let mut running = shared.ledger.broker_time_before(place, from).await?.unwrap_or_default();
-    if from < low {
-        tracing::warn!(
-            partition = row.partition,
-            from,
-            low,
-            "ids of the window were trimmed from the journal"
-        );
-    }
-    let mut again = Reread::begin(shared, place, from, from.max(low), row.next_offset);
-    while let Some(records) = again.next(shared).await? {
-        let raw: Vec<_> = records.iter().map(|(record, _)| record.clone()).collect();
-        let schemas = shared.decoder.schemas_for(&raw).await?;
-        drop(raw);
-        let decoding = Arc::clone(shared);
-        let remembered = shared.runtime.compute(move || {
-            for (record, accepted) in &records {
-                running = running.max(Timestamp::clamped(record.broker_time_ms));
-                if !accepted {
-                    continue;
-                }
-                match decoding.decoder.decode(&schemas, record).body {
-                    RecordBody::Event { event, .. } => {
-                        shard.remember(EventBuffer::of(&event).get(0), running)
-                    }
-                    _ => return Err(record.offset),
-                }
-            }
-            Ok((shard, running))
-        });
-        let done = remembered.await.map_err(|error| ended(&error))?;
-        (shard, running) = done.map_err(|offset| {
-            let reason = format!("offset {offset} was counted as an event, and cannot be read as one now");
-            StoreError::corrupt("read event ids again", reason)
-        })?;
-    }
-    Ok(shard)
 }
 
 pub(crate) fn ended(error: &Stopped) -> PipelineError {

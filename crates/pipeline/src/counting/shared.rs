@@ -19,6 +19,8 @@ pub(crate) struct Shared<W: World> {
     pub(crate) reader: W::Reader,
     pub(crate) writer: W::Writer,
     pub(crate) ledger: W::Ledger,
+    /// Where ids are sealed; in memory only where there is none.
+    pub(crate) ids: Option<W::Ids>,
     pub(crate) runtime: W::Runtime,
     /// Names of topics, for words and records.
     pub(crate) kafka: KafkaConfig,

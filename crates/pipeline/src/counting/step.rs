@@ -9,7 +9,7 @@ use weir_backends::journal::{Heartbeat, OwnedRecord};
 use weir_backends::ledger::commit::{Commit, CommitAlert, CommitAnswer, CommitLimits};
 use weir_backends::ledger::partition::OwnerToken;
 use weir_backends::projection::EventRow;
-use weir_core::{Partition, Position};
+use weir_core::{Partition, Position, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Outcome, RejectReason};
 use weir_metering::record::{Batch, BodyRef, JournalRecord, RecordBody};
@@ -18,6 +18,7 @@ use weir_wire::alert;
 use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
 
 use super::caution::{Refusal, Suspect};
+use super::ids::{self, FilesOf};
 use super::letters::{Place, outgoing, rejected_by};
 use super::recovery::{Owned, ended};
 use super::retry::delays;
@@ -31,9 +32,9 @@ use crate::world::{JournalWriter, Ledger, Runtime, World};
 const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
 
 /// What became of a batch.
-pub(crate) enum Stepped {
+pub(crate) enum Stepped<W: World> {
     /// Committed: counting goes on.
-    Committed(Box<Owned>),
+    Committed(Box<Owned<W>>),
     /// Not committed; the shard must be built again.
     Rebuild,
     /// Another process has the partition.
@@ -45,8 +46,9 @@ pub(crate) enum Stepped {
 }
 
 /// A batch after `apply`.
-struct Applied {
+struct Applied<W: World> {
     shard: Shard,
+    files: Option<FilesOf<W>>,
     records: Vec<OwnedRecord>,
     batch: Batch,
     outcome: Outcome,
@@ -55,17 +57,25 @@ struct Applied {
 /// Counts the records, which follow each other from the shard's next offset on.
 pub(crate) async fn step<W: World>(
     shared: &Arc<Shared<W>>,
-    owned: Owned,
+    owned: Owned<W>,
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
-) -> Result<Stepped, PipelineError> {
+) -> Result<Stepped<W>, PipelineError> {
     if !shared.decoder.learn_patiently(shared, owned.partition, &records, cancelled).await? {
         return Ok(Stepped::Cancelled);
     }
-    let Owned { partition, token, shard, last } = owned;
-    let (applied, catalogue) = apply(shared, partition, shard, records, suspect).await?;
-    let Applied { shard, records, batch, outcome } = applied;
+    let Owned { partition, token, shard, files, seal_after, last } = owned;
+    let memory = (shard, files);
+    let (applied, catalogue) = apply(shared, partition, memory, records, suspect).await?;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(words) => {
+            tracing::warn!(partition, words, "a file of event ids cannot be used; its range is read again");
+            return Ok(Stepped::Rebuild);
+        }
+    };
+    let Applied { shard, files, records, batch, outcome } = applied;
     let position = |offset| Position { generation: shard.config().generation, partition, offset };
     let heartbeat = Heartbeat { position: position(batch.to - 1), as_of: outcome.broker_time_max };
     shared.levels.publish(&outcome.levels, Some(heartbeat));
@@ -74,9 +84,10 @@ pub(crate) async fn step<W: World>(
     }
     let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
     let started = shared.runtime.elapsed();
-    let answer = match commit_patiently(shared, partition, &change).await {
+    let offset = records.first().map_or(batch.from, |first| first.offset);
+    let horizon = outcome.broker_time_max.plus_millis(shared.settings.future_ms);
+    let (answer, batch) = match commit_under_newest(shared, &change, (batch, horizon), catalogue).await {
         Err(PipelineError::Store(error)) if error.is_refusal() => {
-            let offset = records.first().map_or(batch.from, |first| first.offset);
             let refusal = Refusal { offset, records: records.len(), why: error.to_string() };
             return Ok(Stepped::Refused(refusal));
         }
@@ -91,17 +102,19 @@ pub(crate) async fn step<W: World>(
     shared.metrics.committed(&outcome);
     hand_over(shared, &shard, batch, &outcome);
     let last = change.last.or(last);
-    Ok(Stepped::Committed(Box::new(Owned { partition, token, shard, last })))
+    let owned = Owned { partition, token, shard, files, seal_after, last };
+    Ok(Stepped::Committed(Box::new(ids::seal(shared, owned).await?)))
 }
 
-/// Decodes and applies, on a thread for work that takes the processor.
+/// Decodes and applies, on a thread for work that takes the processor. Why the shard must be
+/// built again instead, in words.
 async fn apply<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
-    mut shard: Shard,
+    (mut shard, mut files): (Shard, Option<FilesOf<W>>),
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
-) -> Result<(Applied, Arc<Catalogue>), PipelineError> {
+) -> Result<(Result<Applied<W>, String>, Arc<Catalogue>), PipelineError> {
     let schemas = shared.decoder.schemas_for(&records).await?;
     let mut catalogue = shared.catalogue.current().await?;
     let started = shared.runtime.elapsed();
@@ -130,8 +143,9 @@ async fn apply<W: World>(
     }
     let (judging, runtime) = (Arc::clone(&catalogue), shared.runtime.clone());
     let applied = shared.runtime.compute(move || {
-        let outcome = runtime.apply(&mut shard, &batch, &judging);
-        Applied { shard, records, batch, outcome }
+        let settle = |suspects| ids::settle(&mut files, suspects);
+        let outcome = runtime.apply(&mut shard, &batch, &judging, settle)?;
+        Ok(Applied { shard, files, records, batch, outcome })
     });
     let applied = applied.await.map_err(|error| ended(&error))?;
     shared.metrics.apply_seconds.observe(shared.since(started).as_secs_f64());
@@ -234,6 +248,37 @@ fn change(
         engine_version: ENGINE_VERSION,
         alerts: alerts.collect(),
         limits,
+    }
+}
+
+/// Commits. Where the catalogue has moved meanwhile, but judges the batch alike, the outcome is
+/// committed under the newer version; a tenant that is created or suspended costs nobody his
+/// shard. `horizon` is up to which time events were taken.
+async fn commit_under_newest<W: World>(
+    shared: &Shared<W>,
+    change: &Commit,
+    (mut batch, horizon): (Batch, Timestamp),
+    mut judged_by: Arc<Catalogue>,
+) -> Result<(CommitAnswer, Batch), PipelineError> {
+    let mut change = change.clone();
+    loop {
+        let answer = commit_patiently(shared, change.partition, &change).await?;
+        if answer != CommitAnswer::CatalogueMoved {
+            return Ok((answer, batch));
+        }
+        let newest = shared.catalogue.refresh().await?;
+        let (earlier, later) = (judged_by, Arc::clone(&newest));
+        let compared = shared.runtime.compute(move || {
+            let alike = earlier.judges_alike(&later, &batch, horizon);
+            (batch, alike)
+        });
+        let alike;
+        (batch, alike) = compared.await.map_err(|error| ended(&error))?;
+        if !alike {
+            return Ok((CommitAnswer::CatalogueMoved, batch));
+        }
+        change.catalog_version = newest.version;
+        judged_by = newest;
     }
 }
 

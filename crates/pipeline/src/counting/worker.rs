@@ -160,7 +160,7 @@ fn learn(partition: Partition, caution: &mut Caution, refusal: Refusal) -> Resul
 /// as well (invariant 2). Waits for Kafka; false when cancelled.
 async fn still_the_same<W: World>(
     shared: &Shared<W>,
-    owned: &Owned,
+    owned: &Owned<W>,
     after_silence: bool,
     cancelled: &CancellationToken,
 ) -> Result<bool, PipelineError> {

@@ -3,6 +3,7 @@
 //! be true.
 
 use weir_backends::StoreError;
+use weir_backends::id_files::RecordedFile;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
@@ -13,6 +14,7 @@ use weir_backends::ledger::usage::{Folding, Unfolded};
 use weir_core::{Generation, Partition, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::Day;
 use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 
@@ -59,6 +61,28 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         place: Place,
         offset: i64,
     ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
+
+    /// Where the batch begins that holds `offset`; `None` when no batch does.
+    fn batch_holding(
+        &self,
+        place: Place,
+        offset: i64,
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+
+    /// The files of event ids that belong to a partition's history, whichever machine has them.
+    fn id_files(&self, place: Place) -> impl Future<Output = Result<Vec<RecordedFile>, StoreError>> + Send;
+
+    /// Records a file of event ids; false when this owner has lost the partition, or the ledger
+    /// has not counted what the file covers.
+    fn record_id_file(
+        &self,
+        place: Place,
+        owner: &OwnerToken,
+        file: &RecordedFile,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Forgets the records of files whose ids arrived before `day`.
+    fn forget_id_files(&self, place: Place, day: Day) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The limits that are in force in a partition.
     fn limits(&self, partition: Partition) -> impl Future<Output = Result<Vec<LimitSet>, StoreError>> + Send;

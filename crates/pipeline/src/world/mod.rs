@@ -1,5 +1,5 @@
-//! What counting is surrounded by: journal, ledger, projection, time and chance, as exactly
-//! the calls that it makes of them. Behind the traits stand the servers ([`Servers`]) or the
+//! What counting is surrounded by: journal, ledger, projection, files of ids, time and chance, as
+//! exactly the calls that it makes of them. Behind the traits stand the servers ([`Servers`]) or the
 //! simulator's stores; which of them is known when the program is compiled, so a call costs
 //! what it cost without them.
 //!
@@ -8,6 +8,7 @@
 //!
 //! [`StoreError::is_transient`]: weir_backends::StoreError::is_transient
 
+mod ids;
 mod ledger;
 mod projection;
 mod reader;
@@ -15,6 +16,7 @@ mod runtime;
 mod servers;
 mod writer;
 
+pub use ids::{IdStore, SealedIds};
 pub use ledger::{Ledger, Place};
 pub use projection::ProjectionStore;
 pub use reader::{JournalReader, RecordQueue, RecordRange};
@@ -32,6 +34,8 @@ pub trait World: Send + Sync + 'static {
     type Ledger: Ledger;
     /// The projection.
     type Projection: ProjectionStore;
+    /// Files of event ids on this machine.
+    type Ids: IdStore;
     /// Time, chance and tasks.
     type Runtime: Runtime;
 }

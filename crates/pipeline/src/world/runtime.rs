@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weir_core::Timestamp;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::{Answers, Suspects};
 use weir_metering::outcome::Outcome;
 use weir_metering::record::Batch;
 use weir_metering::shard::Shard;
@@ -40,10 +41,17 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// No tasks yet.
     fn tasks(&self) -> Self::Tasks;
 
-    /// Applies a batch, as the shard does. A world that tries out whether mistakes are found
-    /// makes them here.
-    fn apply(&self, shard: &mut Shard, batch: &Batch, catalogue: &Catalogue) -> Outcome {
-        shard.apply(batch, catalogue)
+    /// Applies a batch, as the shard does; `settle` asks the files of ids about its suspects. A
+    /// world that tries out whether mistakes are found makes them here.
+    fn apply<E>(
+        &self,
+        shard: &mut Shard,
+        batch: &Batch,
+        catalogue: &Catalogue,
+        settle: impl FnOnce(Suspects) -> Result<Answers, E>,
+    ) -> Result<Outcome, E> {
+        let answers = settle(shard.suspects(batch))?;
+        Ok(shard.apply_settled(batch, catalogue, answers))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The world of the product: Kafka, Postgres, ClickHouse and tokio. Thin: each call is one
 //! of `weir-backends`'.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use weir_backends::config::KafkaConfig;
+use weir_backends::id_files::{IdFiles, IdFilesError, IdKeys, PartitionFiles, RecordedFile, record};
 use weir_backends::journal::record_range::stream_range;
 use weir_backends::journal::{
     JournalConsumer, OutgoingRecord, OwnedRecord, PartitionQueue, Producer, TopicIdentity, TopicIds, topics,
@@ -25,14 +27,20 @@ use weir_backends::{StoreError, catalog};
 use weir_core::{Generation, Partition, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::{Answers, Day, RememberedId, SealedFile, Suspects};
 use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 
 use super::{
-    JournalReader, JournalWriter, Ledger, Place, ProjectionStore, RecordQueue, RecordRange, Runtime, Stopped,
-    Tasks, World,
+    IdStore, JournalReader, JournalWriter, Ledger, Place, ProjectionStore, RecordQueue, RecordRange, Runtime,
+    SealedIds, Stopped, Tasks, World,
 };
 use crate::clock::Clock;
+
+/// How long files of event ids are kept whose partition is another machine's: it may come back.
+const KEPT_FOR_OTHERS: Duration = Duration::from_hours(48);
+/// How much of the disk they may have.
+const BYTES_FOR_OTHERS_MAX: u64 = 10 * 1_073_741_824;
 
 /// The world of the product.
 #[derive(Debug)]
@@ -43,6 +51,7 @@ impl World for Servers {
     type Writer = Producer;
     type Ledger = PostgresLedger;
     type Projection = Projection;
+    type Ids = IdFiles;
     type Runtime = TokioRuntime;
 }
 
@@ -122,6 +131,63 @@ impl RecordRange for Receiver<Result<Vec<OwnedRecord>, StoreError>> {
     }
 }
 
+impl IdStore for IdFiles {
+    type Files = PartitionFiles;
+
+    fn of_partition(&self, place: Place, recorded: &[RecordedFile]) -> Result<PartitionFiles, IdFilesError> {
+        IdFiles::of_partition(self, place, recorded)
+    }
+
+    fn sweep(&self, owned: &BTreeSet<Partition>) -> Result<(), IdFilesError> {
+        let kept = SystemTime::now().checked_sub(KEPT_FOR_OTHERS).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.hold(owned)?;
+        let swept = IdFiles::sweep(self, kept, BYTES_FOR_OTHERS_MAX)?;
+        if swept.deleted > 0 {
+            tracing::info!(
+                partitions = swept.deleted,
+                "files of event ids that nobody here uses were deleted"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl SealedIds for PartitionFiles {
+    type Keys = IdKeys;
+
+    fn trouble(&mut self) -> Vec<String> {
+        PartitionFiles::trouble(self)
+    }
+
+    fn covered(&self) -> Vec<SealedFile> {
+        PartitionFiles::covered(self)
+    }
+
+    fn keys(&self, files: &[SealedFile]) -> Result<Vec<(SealedFile, IdKeys)>, IdFilesError> {
+        PartitionFiles::keys(self, files)
+    }
+
+    fn discard(&mut self, error: &IdFilesError) -> Result<bool, IdFilesError> {
+        PartitionFiles::discard(self, error)
+    }
+
+    fn settle(&self, suspects: Suspects) -> Result<Answers, IdFilesError> {
+        PartitionFiles::settle(self, suspects)
+    }
+
+    fn write(
+        &mut self,
+        bucket: &SealedFile,
+        ids: impl Iterator<Item = RememberedId>,
+    ) -> Result<RecordedFile, IdFilesError> {
+        PartitionFiles::write(self, bucket, ids)
+    }
+
+    fn retain(&mut self, files: &[SealedFile]) -> Result<(), IdFilesError> {
+        PartitionFiles::retain(self, files)
+    }
+}
+
 impl JournalWriter for Producer {
     async fn send(&self, record: OutgoingRecord) -> Result<(i32, i64), StoreError> {
         Producer::send(self, record).await
@@ -179,6 +245,22 @@ impl ProjectionStore for Projection {
     }
 }
 
+/// How long the ledger may take for an answer. A server that vanished without a word is never
+/// told by the connection; after this the caller asks again over another one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The same for answers that grow with what a partition holds.
+const READ_WITHIN: Duration = Duration::from_secs(600);
+
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", patience.as_secs());
+        Err(StoreError::Transient { attempt: "ask the ledger", reason })
+    })
+}
+
 /// Postgres.
 #[derive(Clone, Debug)]
 pub struct PostgresLedger {
@@ -199,15 +281,15 @@ impl Ledger for PostgresLedger {
         first: (Generation, i64),
         owner: (&OwnerToken, &str),
     ) -> Result<PartitionRow, StoreError> {
-        take::take(&self.pool, partition, first, owner).await
+        within(ANSWER_WITHIN, take::take(&self.pool, partition, first, owner)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitAnswer, StoreError> {
-        commit::commit(&self.pool, commit).await
+        within(ANSWER_WITHIN, commit::commit(&self.pool, commit)).await
     }
 
     async fn find_out(&self, commit: &Commit) -> Result<Option<CommitAnswer>, StoreError> {
-        commit::find_out(&self.pool, commit).await
+        within(ANSWER_WITHIN, commit::find_out(&self.pool, commit)).await
     }
 
     async fn exceptions(
@@ -216,19 +298,40 @@ impl Ledger for PostgresLedger {
         from: i64,
         count: i64,
     ) -> Result<Vec<BatchExceptions>, StoreError> {
-        chain::exceptions(&self.pool, place, from, count).await
+        within(READ_WITHIN, chain::exceptions(&self.pool, place, from, count)).await
     }
 
     async fn first_reaching(&self, place: Place, time: Timestamp) -> Result<Option<i64>, StoreError> {
-        chain::first_reaching(&self.pool, place, time).await
+        within(ANSWER_WITHIN, chain::first_reaching(&self.pool, place, time)).await
     }
 
     async fn broker_time_before(&self, place: Place, offset: i64) -> Result<Option<Timestamp>, StoreError> {
-        chain::broker_time_before(&self.pool, place, offset).await
+        within(ANSWER_WITHIN, chain::broker_time_before(&self.pool, place, offset)).await
+    }
+
+    async fn batch_holding(&self, place: Place, offset: i64) -> Result<Option<i64>, StoreError> {
+        within(ANSWER_WITHIN, chain::holding(&self.pool, place, offset)).await
+    }
+
+    async fn id_files(&self, place: Place) -> Result<Vec<RecordedFile>, StoreError> {
+        within(ANSWER_WITHIN, record::recorded(&self.pool, place)).await
+    }
+
+    async fn record_id_file(
+        &self,
+        place: Place,
+        owner: &OwnerToken,
+        file: &RecordedFile,
+    ) -> Result<bool, StoreError> {
+        within(ANSWER_WITHIN, record::record(&self.pool, place, owner, file)).await
+    }
+
+    async fn forget_id_files(&self, place: Place, day: Day) -> Result<(), StoreError> {
+        within(ANSWER_WITHIN, record::forget(&self.pool, place, day)).await
     }
 
     async fn limits(&self, partition: Partition) -> Result<Vec<LimitSet>, StoreError> {
-        standing::limits(&self.pool, partition).await
+        within(READ_WITHIN, standing::limits(&self.pool, partition)).await
     }
 
     async fn totals(
@@ -237,47 +340,47 @@ impl Ledger for PostgresLedger {
         ends_after: Timestamp,
         catalogue: &Catalogue,
     ) -> Result<Vec<PeriodTotal>, StoreError> {
-        standing::totals(&self.pool, partition, ends_after, catalogue).await
+        within(READ_WITHIN, standing::totals(&self.pool, partition, ends_after, catalogue)).await
     }
 
     async fn series(&self, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
-        standing::series(&self.pool, partition).await
+        within(READ_WITHIN, standing::series(&self.pool, partition)).await
     }
 
     async fn catalogue_version(&self) -> Result<i64, StoreError> {
-        catalog::version(&self.pool).await
+        within(ANSWER_WITHIN, catalog::version(&self.pool)).await
     }
 
     async fn catalogue(&self) -> Result<Catalogue, StoreError> {
-        catalog::load(&self.pool).await
+        within(READ_WITHIN, catalog::load(&self.pool)).await
     }
 
     async fn unfolded(&self, partition: Partition) -> Result<Option<Unfolded>, StoreError> {
-        usage::unfolded(&self.pool, partition).await
+        within(READ_WITHIN, usage::unfolded(&self.pool, partition)).await
     }
 
     async fn fold(&self, folding: &Folding) -> Result<bool, StoreError> {
-        usage::fold(&self.pool, folding).await
+        within(READ_WITHIN, usage::fold(&self.pool, folding)).await
     }
 
     async fn advance_projected(&self, progress: &[Progress]) -> Result<(), StoreError> {
-        partition::advance_projected(&self.pool, progress).await
+        within(ANSWER_WITHIN, partition::advance_projected(&self.pool, progress)).await
     }
 
     async fn owned(&self, owners: &[Progress]) -> Result<Vec<PartitionRow>, StoreError> {
-        partition::owned(&self.pool, owners).await
+        within(ANSWER_WITHIN, partition::owned(&self.pool, owners)).await
     }
 
     async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
-        partition::raise_epoch(&self.pool, from, epoch).await
+        within(ANSWER_WITHIN, partition::raise_epoch(&self.pool, from, epoch)).await
     }
 
     async fn projection_id(&self) -> Result<Option<String>, StoreError> {
-        projecting::id(&self.pool).await
+        within(ANSWER_WITHIN, projecting::id(&self.pool)).await
     }
 
     async fn renew_projection(&self, seen: Option<&str>, id: &str) -> Result<bool, StoreError> {
-        projecting::renew(&self.pool, seen, id).await
+        within(ANSWER_WITHIN, projecting::renew(&self.pool, seen, id)).await
     }
 
     async fn accepted(
@@ -286,19 +389,19 @@ impl Ledger for PostgresLedger {
         span: (i64, i64),
         batches: i64,
     ) -> Result<Option<AcceptedRun>, StoreError> {
-        projecting::accepted(&self.pool, place, span, batches).await
+        within(ANSWER_WITHIN, projecting::accepted(&self.pool, place, span, batches)).await
     }
 
     async fn totals_of(&self, partition: Partition, keys: &[UsageKey]) -> Result<Rollup, StoreError> {
-        rollup::totals_of(&self.pool, partition, keys).await
+        within(READ_WITHIN, rollup::totals_of(&self.pool, partition, keys)).await
     }
 
     async fn pending_rollup(&self, partition: Partition) -> Result<Option<Rollup>, StoreError> {
-        rollup::pending(&self.pool, partition).await
+        within(READ_WITHIN, rollup::pending(&self.pool, partition)).await
     }
 
     async fn advance_rolled(&self, progress: &Progress) -> Result<bool, StoreError> {
-        partition::advance_rolled(&self.pool, progress).await
+        within(ANSWER_WITHIN, partition::advance_rolled(&self.pool, progress)).await
     }
 }
 

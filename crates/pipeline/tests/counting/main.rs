@@ -13,7 +13,7 @@
 //! | ledger restored to a few batches ago | `restored::a_ledger_restored…`, `refusals::rollups_of_a_lost_future…`; numbers: `billing::runs::a_counter_behind_the_topic…` |
 //! | ClickHouse down or dropped, rows missing; a restart meanwhile | `projection::*`, `scenarios::without_clickhouse…`, `e2e::failures::clickhouse_dies…` |
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
-//! | a long snapshot under load | none here: it is a matter of speed |
+//! | a long snapshot under load | `months::a_month_begins…`; the rate is a matter for `make bench` |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
 //! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; while running: `while_running::a_topic_…` |
 //! | a store refuses the data itself | `refusals::*` |
@@ -33,10 +33,12 @@ mod answers;
 mod checked;
 mod delivery;
 mod formats;
+mod months;
 mod owners;
 mod projection;
 mod refusals;
 mod restored;
+mod sealed;
 mod time;
 mod topics;
 mod while_running;

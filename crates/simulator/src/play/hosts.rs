@@ -15,7 +15,7 @@ use weir_pipeline::{Counting, PipelineMetrics, PipelineStatus, count};
 use crate::scenario::Cast;
 use crate::servers::{DEAD_LETTERS, QUOTA, USAGE};
 use crate::stage::{Pid, Stage};
-use crate::world::{SimLedger, SimProjection, SimReader, SimRuntime, SimWorld, SimWriter};
+use crate::world::{Disk, SimIds, SimLedger, SimProjection, SimReader, SimRuntime, SimWorld, SimWriter};
 
 /// A process that runs, perhaps frozen.
 pub(crate) struct Life {
@@ -32,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) life: Option<Life>,
     /// What its clock shows beyond the true time.
     pub(crate) clock_wrong_ms: i64,
+    /// Its disk.
+    disk: Disk,
 }
 
 /// All hosts, and who has which partition.
@@ -44,7 +46,10 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(clocks: Vec<i64>, metrics: Arc<PipelineMetrics>) -> Self {
-        let hosts = clocks.into_iter().map(|clock_wrong_ms| Host { life: None, clock_wrong_ms }).collect();
+        let hosts = clocks
+            .into_iter()
+            .map(|clock_wrong_ms| Host { life: None, clock_wrong_ms, disk: Disk::default() })
+            .collect();
         Self { hosts, assigned: BTreeMap::new(), next_pid: 0, metrics }
     }
 
@@ -81,6 +86,7 @@ impl Hosts {
             writer: SimWriter(hand.clone()),
             ledger: SimLedger(hand.clone()),
             projection: SimProjection(hand.clone()),
+            ids: Some(SimIds { hand: hand.clone(), disk: Arc::clone(&self.hosts[host].disk), key: cast.key }),
             runtime: SimRuntime { hand, wrong_by_ms: self.hosts[host].clock_wrong_ms },
             kafka: KafkaConfig {
                 usage_topic: USAGE.to_owned(),

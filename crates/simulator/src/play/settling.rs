@@ -26,6 +26,7 @@ impl Play {
         let quiet_from_ms = self.faulted_at_ms + PATIENCE_MS;
         let from_step = {
             let mut state = self.stage.state();
+            state.mishaps = false;
             state.trace.line(|| "    nothing goes wrong any more".to_owned());
             state.step
         };

@@ -81,6 +81,8 @@ pub(crate) struct Cast {
     pub(crate) tenants: Vec<TenantCast>,
     pub(crate) series_max: u32,
     pub(crate) batch_records_max: usize,
+    /// Ids of a bucket before it is sealed.
+    pub(crate) id_bucket_max: usize,
     pub(crate) key: HashKey,
 }
 
@@ -94,7 +96,8 @@ impl Cast {
         let batch_records_max = *chance.pick(&[1, 3, 7, 20, 1_000]);
         let series_max = u32::try_from(chance.between(1, 4)).unwrap_or(1);
         let key = HashKey::new((u128::from(chance.bits()) << 64 | u128::from(chance.bits())).to_be_bytes());
-        Self { partitions, processes, tenants, series_max, batch_records_max, key }
+        let id_bucket_max = *chance.pick(&[2, 5, 20, 1_000_000]);
+        Self { partitions, processes, tenants, series_max, batch_records_max, id_bucket_max, key }
     }
 
     /// How counting is tuned.
@@ -104,6 +107,7 @@ impl Cast {
             window_ms: WINDOW_MS,
             future_ms: FUTURE_MS,
             series_max: self.series_max,
+            id_bucket_max: self.id_bucket_max,
             ..CountingSettings::default()
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_backends::StoreError;
+use weir_backends::id_files::RecordedFile;
 use weir_backends::journal::Fingerprint;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_core::{ContentSum, Generation, Hash128, Partition, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
+use weir_metering::identity::Day;
 use weir_metering::meter::Meter;
 use weir_metering::outcome::{Counts, RejectReason, Verdict};
 use weir_metering::quota::Limit;
@@ -65,6 +67,8 @@ pub(crate) struct Ledger {
     pub(crate) catalogue_version: i64,
     pub(crate) meters: Vec<Meter>,
     pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
+    /// Rows of `id_file`.
+    pub(crate) id_files: BTreeMap<(Partition, Generation), Vec<RecordedFile>>,
 }
 
 impl Ledger {
@@ -146,6 +150,16 @@ impl Ledger {
         let (first, last) = (run.first()?, run.last()?);
         let accepted = run.iter().map(|(_, batch)| batch.counts.accepted).sum();
         Some(AcceptedRun { from: first.0, to: last.1.to, accepted })
+    }
+
+    /// `id_files::record::recorded`.
+    pub(crate) fn id_files(&self, place: (Partition, Generation)) -> Vec<RecordedFile> {
+        self.id_files.get(&place).cloned().unwrap_or_default()
+    }
+
+    /// `id_files::record::forget`.
+    pub(crate) fn forget_id_files(&mut self, place: (Partition, Generation), day: Day) {
+        self.id_files.entry(place).or_default().retain(|file| file.covers.day >= day);
     }
 
     fn owned(&mut self, progress: &Progress) -> Option<&mut PartitionLine> {
@@ -230,6 +244,32 @@ impl Servers {
             .chain(place, i64::MIN)
             .find(|(_, batch)| batch.broker_time_max >= time)
             .map(|(from, _)| from)
+    }
+
+    /// `chain::holding`.
+    pub(crate) fn batch_holding(&self, place: (Partition, Generation), offset: i64) -> Option<i64> {
+        let holds = |(from, batch): &(i64, &BatchLine)| *from <= offset && offset < batch.to;
+        self.ledger.chain(place, i64::MIN).find(holds).map(|(from, _)| from)
+    }
+
+    /// `id_files::record::record`.
+    pub(crate) fn record_id_file(
+        &mut self,
+        place: (Partition, Generation),
+        owner: OwnerToken,
+        file: RecordedFile,
+    ) -> bool {
+        let owner = self.token(owner);
+        let held = self.ledger.partitions.get(&place.0).is_some_and(|line| {
+            line.row.generation == place.1
+                && line.owner == Some(owner)
+                && line.row.next_offset >= file.covers.to
+        });
+        let known = self.ledger.id_files.entry(place).or_default();
+        if held && !known.contains(&file) {
+            known.push(file);
+        }
+        held
     }
 
     /// `chain::broker_time_before`.

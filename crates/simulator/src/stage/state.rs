@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) tokens: Chance,
     /// In how many thousand calls one takes long.
     pub(crate) slow_per_mille: u64,
+    /// Whether disks refuse now and then.
+    pub(crate) mishaps: bool,
     /// The mistake that is tried out.
     pub(crate) mutation: Option<Mutation>,
     /// For a mistake: the times of events by identity.
@@ -58,6 +60,7 @@ impl State {
             trace,
             tokens: Chance::of(seed, "tokens", 0),
             slow_per_mille: 0,
+            mishaps: true,
             mutation: None,
             event_times: EventTimes::new(),
             next_id: 0,

@@ -1,6 +1,7 @@
 //! The simulated ledger, called.
 
 use weir_backends::StoreError;
+use weir_backends::id_files::RecordedFile;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
@@ -11,6 +12,7 @@ use weir_backends::ledger::usage::{Folding, Unfolded};
 use weir_core::{Generation, Partition, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::Day;
 use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 use weir_pipeline::world::{Ledger, Place};
@@ -85,6 +87,36 @@ impl Ledger for SimLedger {
     async fn broker_time_before(&self, place: Place, offset: i64) -> Result<Option<Timestamp>, StoreError> {
         let work = move |servers: &mut Servers| Ok(servers.broker_time_before(place, offset));
         self.ask("broker time before", || format!("{} {offset}", place.0), work).await
+    }
+
+    async fn batch_holding(&self, place: Place, offset: i64) -> Result<Option<i64>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.batch_holding(place, offset));
+        self.ask("batch holding", || format!("{} {offset}", place.0), work).await
+    }
+
+    async fn id_files(&self, place: Place) -> Result<Vec<RecordedFile>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.ledger.id_files(place));
+        self.ask("id files", || place.0.to_string(), work).await
+    }
+
+    async fn record_id_file(
+        &self,
+        place: Place,
+        owner: &OwnerToken,
+        file: &RecordedFile,
+    ) -> Result<bool, StoreError> {
+        let (owner, file) = (*owner, *file);
+        let detail = || format!("{} [{}, {})", place.0, file.covers.from, file.covers.to);
+        let work = move |servers: &mut Servers| Ok(servers.record_id_file(place, owner, file));
+        self.ask("record an id file", detail, work).await
+    }
+
+    async fn forget_id_files(&self, place: Place, day: Day) -> Result<(), StoreError> {
+        let work = move |servers: &mut Servers| {
+            servers.ledger.forget_id_files(place, day);
+            Ok(())
+        };
+        self.ask("forget id files", || place.0.to_string(), work).await
     }
 
     async fn limits(&self, partition: Partition) -> Result<Vec<LimitSet>, StoreError> {

@@ -1,10 +1,12 @@
 //! The world that the engine counts in while it is simulated: every call goes over the stage.
 
+mod ids;
 mod journal;
 mod ledger;
 mod projection;
 mod runtime;
 
+pub(crate) use ids::{Disk, SimIds};
 pub(crate) use journal::{Feed, SimReader, SimWriter};
 pub(crate) use ledger::SimLedger;
 pub(crate) use projection::SimProjection;
@@ -20,5 +22,6 @@ impl World for SimWorld {
     type Writer = SimWriter;
     type Ledger = SimLedger;
     type Projection = SimProjection;
+    type Ids = SimIds;
     type Runtime = SimRuntime;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weir_core::Timestamp;
 use weir_metering::catalogue::Catalogue;
+use weir_metering::identity::{Answers, Suspects};
 use weir_metering::outcome::Outcome;
 use weir_metering::record::Batch;
 use weir_metering::shard::Shard;
@@ -55,15 +56,25 @@ impl Runtime for SimRuntime {
         SimTasks::new(self.hand.process, self.hand.stage.spawner.clone())
     }
 
-    fn apply(&self, shard: &mut Shard, batch: &Batch, catalogue: &Catalogue) -> Outcome {
+    fn apply<E>(
+        &self,
+        shard: &mut Shard,
+        batch: &Batch,
+        catalogue: &Catalogue,
+        settle: impl FnOnce(Suspects) -> Result<Answers, E>,
+    ) -> Result<Outcome, E> {
+        let apply = |shard: &mut Shard, batch: &Batch| {
+            let answers = settle(shard.suspects(batch))?;
+            Ok(shard.apply_settled(batch, catalogue, answers))
+        };
         let mutation = self.hand.stage.state().mutation;
         match mutation {
             Some(
                 mutation @ (Mutation::ThresholdAtBatchEnd
                 | Mutation::WallClockLateness
                 | Mutation::ForgetByEventTime),
-            ) => apply_mistaken(mutation, self, shard, batch, catalogue),
-            _ => shard.apply(batch, catalogue),
+            ) => apply_mistaken(mutation, self, shard, batch, apply),
+            _ => apply(shard, batch),
         }
     }
 }
