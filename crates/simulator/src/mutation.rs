@@ -27,8 +27,8 @@ pub enum Mutation {
     DecideAgain,
     /// Dead letters and forwards are not waited for before the commit.
     ForwardsNotWaitedFor,
-    /// Files of ids are used whether the ledger has recorded them or not.
-    UnrecordedIdFiles,
+    /// Ids that are in files are not looked for there.
+    FilesNotAsked,
     /// After a lost answer, a partition that is still ours is taken for a commit that happened.
     FoundOutByOwner,
 }
@@ -84,12 +84,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         "dead letters and forwards are not acknowledged before the commit",
         500,
     ),
-    case(
-        Mutation::UnrecordedIdFiles,
-        "unrecorded-id-files",
-        "files of ids are used that the ledger has not recorded",
-        2_000,
-    ),
+    case(Mutation::FilesNotAsked, "files-not-asked", "ids that are in files are not looked for there", 200),
     case(
         Mutation::FoundOutByOwner,
         "found-out-by-owner",
