@@ -128,6 +128,17 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// Processor time that it has used so far, all threads together.
+    pub fn cpu(&self) -> Result<Duration> {
+        let id = self.child.as_ref().context("weir does not run")?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).context("read weir's times")?;
+        // Behind the name, which may hold anything but ends with a parenthesis; hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let hundredths = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+        let (user, system) = hundredths(11).zip(hundredths(12)).context("no times in /proc")?;
+        Ok(Duration::from_millis(10 * (user + system)))
+    }
+
     /// Ends it with SIGKILL, as a power cut would.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {

@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -36,6 +37,8 @@ pub enum TopicIdentity {
 pub struct TopicIds {
     client: Arc<AdminClient<DefaultClientContext>>,
     topic: CString,
+    /// Whether the last question was not answered.
+    unanswered: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for TopicIds {
@@ -51,14 +54,30 @@ impl TopicIds {
             client_config(config, "topic-id").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
         let topic =
             CString::new(config.usage_topic.as_str()).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        Ok(Self { client: Arc::new(client), topic })
+        Ok(Self { client: Arc::new(client), topic, unanswered: Arc::default() })
     }
 
     /// What Kafka says now.
     pub async fn ask(&self) -> Result<TopicIdentity, StoreError> {
-        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
-        let asked = tokio::task::spawn_blocking(move || describe(&client, &topic));
+        let this = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = this.reach().and_then(|()| describe(&this.client, &this.topic));
+            this.unanswered.store(answer.is_err(), Ordering::Relaxed);
+            answer
+        });
         asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?
+    }
+}
+
+impl TopicIds {
+    /// Waits for a broker. Without one the driver's question goes round and round between two of
+    /// its threads and takes both processors, so it is not asked again before one answers.
+    fn reach(&self) -> Result<(), StoreError> {
+        if !self.unanswered.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reached = self.client.inner().fetch_metadata(None, TIMEOUT);
+        reached.map(|_| ()).map_err(|error| StoreError::kafka(ATTEMPT, &error))
     }
 }
 
