@@ -3,10 +3,10 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench fmt
+.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-micro bench-instructions fmt
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools:
 	@sh deploy/local/install-tools.sh
@@ -31,10 +31,20 @@ test: setup build ## Run all tests against real servers
 	@sh deploy/local/install-tools.sh tests
 	cargo test --workspace --no-fail-fast
 
-bench: setup ## Measure against the budgets (release build, about an hour): docs/benchmarks.md
-	cargo build --release --bin weir --bin weir-bench --bin clickhouse-embedded
+BENCH_BINS = --bin weir --bin weir-bench --bin weir-micro --bin clickhouse-embedded
+
+bench: setup ## Measure against the budgets on a quiet machine (35 minutes after a release build): docs/benchmarks.md
+	cargo build --release $(BENCH_BINS)
 	target/release/weir-bench run
 	target/release/weir-bench table --markdown > docs/benchmarks.md
+
+bench-micro: tools ## Measure the inner parts alone (release build, no server, five minutes)
+	cargo build --release $(BENCH_BINS)
+	target/release/weir-bench run 'micro-*' --results $(or $(RESULTS),target/benchmarks-micro.json)
+
+bench-instructions: tools ## Count instructions of the inner parts, compare with the kept ones; UPDATE=1 keeps new ones
+	cargo build --release $(BENCH_BINS)
+	target/release/weir-bench instructions $(if $(UPDATE),--update)
 
 chaos: build setup ## Kill, freeze, cut and lose things under load: ROUNDS=3 SEED=…
 	cargo run --quiet --bin weir-chaos -- run --rounds $(or $(ROUNDS),3) $(if $(SEED),--seed $(SEED))

@@ -37,6 +37,10 @@ const OURS: &[(&str, &[&str])] = &[
     ("clickhouse-embedded", &[]),
     ("weir-demo", &["local-stack"]),
     ("weir-bench", &["local-stack", "weir-load"]),
+    (
+        "weir-micro",
+        &["weir-core", "weir-metering", "weir-billing", "weir-wire", "weir-backends", "weir-load"],
+    ),
     ("weir-chaos", &["local-stack", "weir-demo"]),
     ("weir-tests", &["local-stack"]),
 ];
@@ -52,6 +56,7 @@ const DRIVERS: &[(&str, &[&str])] = &[
         &[
             "weir",
             "weir-bench",
+            "weir-micro",
             "weir-demo",
             "weir-chaos",
             "weir-tests",

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sqlx::PgPool;
-use weir_load::kafka::ToKafka;
 use weir_load::{Profile, Stream, Totals};
 
 use crate::house::House;
 use crate::results::Measured;
+use crate::settled::{compare, float, number, projected, records, until};
 use crate::spent::Spent;
-use crate::weir::Serving;
 
 /// How a backlog is made and counted.
 #[derive(Clone, Copy, Debug)]
@@ -28,25 +27,16 @@ pub(crate) struct Backlog {
     pub snapshot: bool,
 }
 
-const METERS: u32 = 3;
+/// Meters of the usual load.
+pub(crate) const METERS: u32 = 3;
 /// How often progress is told.
 const SHOWN_EVERY: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(50);
-/// Longer than any backlog should take.
-const PATIENCE: Duration = Duration::from_secs(1_800);
 
 const TAKEN: &str = "SELECT count(*) FROM journal_partition WHERE owned_at IS NOT NULL";
 /// Seconds since 1970 of the first taking and of the last commit, and the WAL's position.
 const TAKEN_AT: &str = "SELECT extract(epoch FROM min(owned_at))::float8 FROM journal_partition";
 const COMMITTED_AT: &str = "SELECT extract(epoch FROM max(committed_at))::float8 FROM batch";
 const WAL: &str = "SELECT (pg_current_wal_lsn() - '0/0')::float8";
-const COUNTED: &str = "SELECT coalesce(sum(next_offset - first_offset), 0)::bigint FROM journal_partition";
-const SETTLED: &str =
-    "SELECT coalesce(bool_and(projected_to = next_offset AND rolled_to = next_offset), false)
-    FROM journal_partition";
-const TOTALS: &str = "SELECT tenant || E'\t' || meter || E'\t' || sum(quantity) || E'\t' || sum(event_count)
-    FROM usage GROUP BY tenant, meter";
-
 /// Runs it once in a house of its own.
 pub(crate) async fn run(backlog: &Backlog, scale: f64) -> Result<Vec<Measured>> {
     let events = (f64::from(backlog.events) * scale).round();
@@ -58,17 +48,29 @@ pub(crate) async fn run(backlog: &Backlog, scale: f64) -> Result<Vec<Measured>> 
     let snapshot = if backlog.snapshot { Some(hold_snapshot(&house.ledger).await?) } else { None };
     let mut measured = count(&house, events).await?;
     drop(snapshot);
-    compare(&house, &expected).await?;
+    compare(&house.ledger, &expected).await?;
     measured.push(Measured::new("load sent", "events/s", events / loaded.as_secs_f64()));
     Ok(measured)
 }
 
 async fn fill(house: &House, backlog: &Backlog, events: u64) -> Result<(Totals, Duration)> {
+    let stream = Arc::new(Stream::new(profile(events, backlog.tenants)?)?);
+    let to = house.to_kafka(None);
+    let began = Instant::now();
+    let sending =
+        tokio::task::spawn_blocking(move || weir_load::kafka::send(&stream, &to, &AtomicU64::new(0)));
+    let totals = sending.await.context("fill the topic")??;
+    eprintln!("  {events} records of {} tenants in the topic", totals.active_tenants());
+    Ok((totals, began.elapsed()))
+}
+
+/// The usual load: event times in the hour before now.
+pub(crate) fn profile(events: u64, tenants: u32) -> Result<Profile> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
     let span_ms = 3_600_000;
-    let profile = Profile {
+    Ok(Profile {
         events,
-        tenants: backlog.tenants,
+        tenants,
         skew: 1.0,
         meters: METERS,
         dimensions: 4,
@@ -77,21 +79,7 @@ async fn fill(house: &House, backlog: &Backlog, events: u64) -> Result<(Totals, 
         seed: 1,
         from_ms: i64::try_from(now.as_millis()).context("read the clock")? - span_ms,
         span_ms,
-    };
-    let stream = Arc::new(Stream::new(profile)?);
-    let to = ToKafka {
-        bootstrap_servers: house.stack.kafka_bootstrap(),
-        topic: "weir.usage.v1".to_owned(),
-        producers: 1,
-        rate: None,
-        settings: Default::default(),
-    };
-    let began = Instant::now();
-    let sending =
-        tokio::task::spawn_blocking(move || weir_load::kafka::send(&stream, &to, &AtomicU64::new(0)));
-    let totals = sending.await.context("fill the topic")??;
-    eprintln!("  {events} records of {} tenants in the topic", totals.active_tenants());
-    Ok((totals, began.elapsed()))
+    })
 }
 
 /// A transaction that sees the ledger as it is now, until it is dropped.
@@ -106,17 +94,17 @@ async fn hold_snapshot(ledger: &PgPool) -> Result<sqlx::Transaction<'static, sql
 async fn count(house: &House, events: f64) -> Result<Vec<Measured>> {
     let mut serving = house.weir.serve("aggregator")?;
     let spawned = Instant::now();
-    wait(&mut serving, || async { Ok(number(&house.ledger, TAKEN).await? > 0) }).await?;
+    until(&mut serving, || async { Ok(number(&house.ledger, TAKEN).await? > 0) }).await?;
     let (before, wal_before) = (house.spent(&serving), float(&house.ledger, WAL).await?);
     let starting = spawned.elapsed();
     let mut shown = Instant::now();
-    wait(&mut serving, || {
+    until(&mut serving, || {
         let show = shown.elapsed() > SHOWN_EVERY;
         if show {
             shown = Instant::now();
         }
         async move {
-            let counted = number(&house.ledger, COUNTED).await?;
+            let counted = records(&house.ledger).await?;
             if show {
                 eprintln!("  {counted} counted");
             }
@@ -124,10 +112,7 @@ async fn count(house: &House, events: f64) -> Result<Vec<Measured>> {
         }
     })
     .await?;
-    wait(&mut serving, || async {
-        sqlx::query_scalar(SETTLED).fetch_one(&house.ledger).await.context("ask whether all is settled")
-    })
-    .await?;
+    projected(&house.ledger, &mut serving).await?;
     let settled = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?.as_secs_f64();
     let (after, wal_after) = (house.spent(&serving), float(&house.ledger, WAL).await?);
     let began = float(&house.ledger, TAKEN_AT).await?;
@@ -156,33 +141,4 @@ fn used(before: &[(&'static str, Spent)], after: &[(&'static str, Spent)], event
         Measured::new(format!("memory of {name}"), "MB", spent.resident_bytes_max / 1e6)
     });
     cpu.chain(written).chain(memory).collect()
-}
-
-async fn compare(house: &House, expected: &Totals) -> Result<()> {
-    let found: Vec<String> =
-        sqlx::query_scalar(TOTALS).fetch_all(&house.ledger).await.context("read the ledger's totals")?;
-    let differences = expected.compare(found.iter().map(String::as_str))?;
-    ensure!(differences.is_empty(), "{} totals differ; the first: {:?}", differences.len(), differences[0]);
-    Ok(())
-}
-
-async fn wait<F: Future<Output = Result<bool>>>(
-    serving: &mut Serving,
-    mut done: impl FnMut() -> F,
-) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !done().await? {
-        serving.check()?;
-        ensure!(Instant::now() < deadline, "not done after {} s", PATIENCE.as_secs());
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
-}
-
-async fn number(ledger: &PgPool, query: &'static str) -> Result<i64> {
-    sqlx::query_scalar(query).fetch_one(ledger).await.context("ask the ledger")
-}
-
-async fn float(ledger: &PgPool, query: &'static str) -> Result<f64> {
-    sqlx::query_scalar(query).fetch_one(ledger).await.context("ask the ledger")
 }

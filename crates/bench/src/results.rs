@@ -90,6 +90,12 @@ impl Results {
         fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
     }
 
+    /// The middle value of a measurement.
+    pub(crate) fn median(&self, bench: &str, name: &str) -> Option<f64> {
+        let series = self.benches.get(bench)?.measurements.iter().find(|series| series.name == name)?;
+        Some(series.median())
+    }
+
     /// Adds a run; the first one replaces what was measured before.
     pub(crate) fn keep(&mut self, bench: &str, run: u32, measured: Vec<Measured>) {
         let entry = self.benches.entry(bench.to_owned()).or_default();

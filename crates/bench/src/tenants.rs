@@ -4,12 +4,12 @@
 use anyhow::{Context, Result};
 use sqlx::PgPool;
 
-/// Tenants `load-0000000` and on, in UTC, billed from the first of this month.
+/// Tenants `load-0000000` and on, in UTC, billed from the first of a month.
 const TENANTS: &str = "INSERT INTO tenant (id, name, domain, admin_email, status, zone, hour_alignment,
         anchor, currency, created_at, updated_at)
     SELECT 'load-' || lpad(n::text, 7, '0'), 'Load ' || n, 'load-' || n || '.example.com',
         'admin@load-' || n || '.example.com', 'active', 'UTC', 0,
-        date_trunc('month', now() AT TIME ZONE 'UTC')::date, 'USD', now(), now()
+        (date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => $2))::date, 'USD', now(), now()
     FROM generate_series(0, $1 - 1) AS n";
 const SUBSCRIPTIONS: &str = "INSERT INTO subscription (id, tenant, plan, legal_entity, starts_at, created_at)
     SELECT 'sub_' || id, id, 'load', 'load', anchor::timestamp AT TIME ZONE 'UTC', now() FROM tenant";
@@ -22,11 +22,11 @@ const BUMP: &str = "UPDATE catalog_head SET version = version + 1";
 /// What a server that has run for a while would have done.
 const SETTLE: &[&str] = &["VACUUM ANALYZE tenant", "VACUUM ANALYZE billing_period", "CHECKPOINT"];
 
-/// Makes them.
-pub(crate) async fn create(ledger: &PgPool, tenants: u32) -> Result<()> {
+/// Makes them; their first billing period began `months_ago`.
+pub(crate) async fn create(ledger: &PgPool, tenants: u32, months_ago: i32) -> Result<()> {
     let count = i64::from(tenants);
     let mut tx = ledger.begin().await.context("begin")?;
-    sqlx::query(TENANTS).bind(count).execute(&mut *tx).await.context("write tenants")?;
+    sqlx::query(TENANTS).bind(count).bind(months_ago).execute(&mut *tx).await.context("write tenants")?;
     for statement in [SUBSCRIPTIONS, PERIODS, BUMP] {
         sqlx::query(statement).execute(&mut *tx).await.context("write tenants")?;
     }

@@ -14,6 +14,7 @@ use local_stack::Stack;
 pub(crate) struct Weir {
     program: PathBuf,
     variables: Vec<(String, String)>,
+    api: String,
     log: PathBuf,
 }
 
@@ -26,6 +27,7 @@ impl Weir {
         // An empty file, so that no configuration of the person who measures is read.
         let config = folder.join("weir.toml");
         File::create(&config).context("make an empty configuration file")?;
+        let api = format!("127.0.0.1:{}", free_port()?);
         let listen = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", free_port()?));
         let variables = [
             ("WEIR_CONFIG", config.display().to_string()),
@@ -33,12 +35,17 @@ impl Weir {
             ("WEIR_KAFKA__BOOTSTRAP_SERVERS", stack.kafka_bootstrap()),
             ("WEIR_POSTGRES__URL", stack.postgres_url()),
             ("WEIR_CLICKHOUSE__URL", stack.clickhouse_url()),
-            ("WEIR_API__LISTEN", listen()?),
+            ("WEIR_API__LISTEN", api.clone()),
             ("WEIR_ADMIN__LISTEN", listen()?),
             ("WEIR_LEDGER__SINGLE_NODE", "true".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        Ok(Self { program, variables, log: folder.join("weir.log") })
+        Ok(Self { program, variables, api, log: folder.join("weir.log") })
+    }
+
+    /// `host:port` at which the API listens.
+    pub(crate) fn api_address(&self) -> &str {
+        &self.api
     }
 
     /// Sets a variable of the program.

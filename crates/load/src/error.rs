@@ -39,6 +39,14 @@ pub enum LoadError {
         /// The client's words.
         source: reqwest::Error,
     },
+    /// A connection that broke, or spoke no HTTP.
+    #[error("{attempt}")]
+    Connection {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// An answer that says no.
     #[error("{attempt}: the answer was {status}: {body}")]
     Refused {

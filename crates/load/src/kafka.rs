@@ -121,8 +121,9 @@ fn pace(began: Instant, position: u64, rate: Option<u32>) {
     }
 }
 
-fn hand_over(
-    producer: &BaseProducer<Deliveries>,
+/// Gives a record to the client; waits while its queue is full.
+pub(crate) fn hand_over<C: ProducerContext<DeliveryOpaque = ()>>(
+    producer: &BaseProducer<C>,
     topic: &str,
     home: i32,
     key: &[u8],
@@ -144,6 +145,15 @@ fn hand_over(
 
 fn connect(to: &ToKafka) -> Result<BaseProducer<Deliveries>, LoadError> {
     let mut config = client(to);
+    // An acknowledged record needs no report of its own.
+    config.set("delivery.report.only.error", "true");
+    config.create_with_context(Deliveries::default()).map_err(kafka("make a Kafka producer"))
+}
+
+/// The settings of a producer that is to be fast and to lose nothing.
+pub(crate) fn client(to: &ToKafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &to.bootstrap_servers);
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -152,31 +162,30 @@ fn connect(to: &ToKafka) -> Result<BaseProducer<Deliveries>, LoadError> {
         .set("batch.size", "1000000")
         .set("batch.num.messages", "100000")
         .set("queue.buffering.max.messages", "200000")
-        .set("queue.buffering.max.kbytes", "131072")
-        // An acknowledged record needs no report of its own.
-        .set("delivery.report.only.error", "true");
+        .set("queue.buffering.max.kbytes", "131072");
     for (name, value) in &to.settings {
         config.set(name, value);
     }
-    config.create_with_context(Deliveries::default()).map_err(kafka("make a Kafka producer"))
-}
-
-fn client(to: &ToKafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &to.bootstrap_servers);
     config
 }
 
 fn partitions(to: &ToKafka) -> Result<u32, LoadError> {
-    let producer = connect(to)?;
-    let asked = producer.client().fetch_metadata(Some(&to.topic), Duration::from_secs(20));
+    partitions_of(&connect(to)?, &to.topic)
+}
+
+/// How many partitions a topic has.
+pub(crate) fn partitions_of<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+) -> Result<u32, LoadError> {
+    let asked = producer.client().fetch_metadata(Some(topic), Duration::from_secs(20));
     let metadata = asked.map_err(kafka("ask Kafka for the usage topic"))?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     match u32::try_from(count) {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(LoadError::Profile {
             option: "the usage topic",
-            value: to.topic.clone(),
+            value: topic.to_owned(),
             rule: "one that exists; `weir migrate` makes it",
         }),
     }
@@ -223,6 +232,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-fn kafka(attempt: &'static str) -> impl Fn(KafkaError) -> LoadError {
+/// Names what was attempted.
+pub(crate) fn kafka(attempt: &'static str) -> impl Fn(KafkaError) -> LoadError {
     move |source| LoadError::Kafka { attempt: attempt.to_owned(), source }
 }
