@@ -26,6 +26,30 @@ impl std::fmt::Display for Position {
     }
 }
 
+/// A text that is no position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a position such as 1/3/4711 (generation, partition, offset)")]
+pub struct InvalidPosition(String);
+
+impl std::str::FromStr for Position {
+    type Err = InvalidPosition;
+
+    /// Reads what [`Position`]'s display writes.
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let invalid = || InvalidPosition(text.chars().take(64).collect());
+        let mut parts = text.split('/');
+        let mut next = || parts.next().ok_or_else(invalid);
+        let (generation, partition, offset) = (next()?, next()?, next()?);
+        let position = Self {
+            generation: generation.parse().map_err(|_| invalid())?,
+            partition: partition.parse().map_err(|_| invalid())?,
+            offset: offset.parse().map_err(|_| invalid())?,
+        };
+        // What reads otherwise than it is written ("+1", "01", a fourth part) is somebody else's.
+        if position.to_string() == text { Ok(position) } else { Err(invalid()) }
+    }
+}
+
 /// The partition that a key belongs to among `partitions`, as Java's Kafka client
 /// and librdkafka's `murmur2_random` choose it: murmur2, sign bit cleared, modulo.
 pub fn partition_of(key: &[u8], partitions: i32) -> Partition {
@@ -61,6 +85,15 @@ fn murmur2(data: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_reads_as_it_is_written() {
+        let position = Position { generation: 2, partition: 7, offset: 1_234_567 };
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for text in ["", "1/2", "1/2/3/4", "1/2/x", " 1/2/3", "+1/2/3", "01/2/3"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
+    }
 
     /// Values from Kafka's own `UtilsTest.testMurmur2`.
     #[test]

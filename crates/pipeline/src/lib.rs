@@ -12,6 +12,7 @@ mod projection;
 pub mod world;
 
 pub mod billing;
+pub mod dead_letters;
 pub mod ledger_check;
 pub mod outbox;
 

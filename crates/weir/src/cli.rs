@@ -2,6 +2,7 @@
 //! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call, and for
 //! a proof that could not be carried through.
 
+pub(crate) mod dlq;
 pub(crate) mod load;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+use dlq::Dlq;
 use load::Load;
 
 /// Counts usage events exactly once and turns them into invoices that can be proved.
@@ -48,6 +50,9 @@ pub(crate) enum Command {
     /// What ClickHouse holds.
     #[command(subcommand)]
     Projection(Projection),
+    /// Records that were not counted.
+    #[command(subcommand)]
+    Dlq(Dlq),
     /// Billing runs.
     #[command(subcommand)]
     Bill(Bill),

@@ -96,6 +96,33 @@ Example:
 
 Exit codes: 0 it is asked for, 1 no such partition, or it failed, 2 a wrong call.";
 
+pub(crate) const DLQ_LIST: &str =
+    "Changes nothing. A record that was rejected again, or whose letter was written twice after a crash,
+is listed once, with its last reason. Filters add up.
+
+Example:
+  weir dlq list --reason unknown_tenant --since 2026-01-31T00:00:00Z --output csv
+
+Exit codes: 0 listed, 1 failed, 2 a wrong call.";
+
+pub(crate) const DLQ_SHOW: &str = "Changes nothing. A value that cannot be read is shown as bytes.
+
+Example:
+  weir dlq show 1/3/4711
+
+Exit codes: 0 shown, 1 there is none or it failed, 2 a wrong call.";
+
+pub(crate) const DLQ_REPLAY: &str =
+    "Changes the usage topic, where the records are written again, keyed by their tenant; counting decides
+about them as about any other, so that what was counted before is not counted again: repeating a
+replay is safe. With --dry-run nothing is changed.
+
+Example:
+  weir dlq replay --reason unknown_tenant --tenant acme --dry-run
+  weir dlq replay 1/3/4711 1/3/4712
+
+Exit codes: 0 all were sent, or would be, and none was rejected again, 1 some were not or it failed, 2 a wrong call.";
+
 pub(crate) const BILL_RUN: &str =
     "Changes the ledger: finalizes documents and gives them numbers, which cannot be taken back.
 Repeated, it makes nothing twice.

@@ -25,6 +25,8 @@ pub const MESSAGE: &str = "weir-dlq-message";
 pub const VERSION: &str = "weir-dlq-version";
 /// The value's length in bytes before it was cut; absent when it was not.
 pub const TRUNCATED: &str = "weir-dlq-truncated";
+/// How many of the record's own headers were left out; absent when none was.
+pub const HEADERS_LEFT_OUT: &str = "weir-dlq-headers-left-out";
 
 /// The longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
@@ -48,6 +50,8 @@ pub struct DeadLetterInfo {
     pub message: String,
     /// The value's original length in bytes, if it was cut.
     pub truncated_from: Option<u64>,
+    /// How many of its own headers were left out, if any.
+    pub headers_left_out: Option<u64>,
 }
 
 /// Headers that are not those of a dead letter.
@@ -75,6 +79,7 @@ impl DeadLetterInfo {
             (VERSION, LAYOUT_VERSION.to_string()),
         ];
         headers.extend(self.truncated_from.map(|length| (TRUNCATED, length.to_string())));
+        headers.extend(self.headers_left_out.map(|count| (HEADERS_LEFT_OUT, count.to_string())));
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
@@ -100,10 +105,10 @@ impl DeadLetterInfo {
             broker_time: Timestamp::parse(text(TIME)?).map_err(|_| NotADeadLetter::Unreadable(TIME))?,
             code: text(CODE)?.to_owned(),
             message: text(MESSAGE)?.to_owned(),
-            truncated_from: match find(TRUNCATED) {
-                None => None,
-                Some(length) => Some(number(TRUNCATED, length?)?),
-            },
+            truncated_from: find(TRUNCATED).map(|length| number(TRUNCATED, length?)).transpose()?,
+            headers_left_out: find(HEADERS_LEFT_OUT)
+                .map(|count| number(HEADERS_LEFT_OUT, count?))
+                .transpose()?,
         })
     }
 }
@@ -169,6 +174,7 @@ mod tests {
             code: verdict_code(Verdict::Rejected(RejectReason::TooLate)).to_owned(),
             message: "36 days late".to_owned(),
             truncated_from: None,
+            headers_left_out: None,
         }
     }
 
@@ -180,7 +186,8 @@ mod tests {
     #[test]
     fn headers_come_back() {
         for truncated_from in [None, Some(10_485_760)] {
-            let info = DeadLetterInfo { truncated_from, ..info() };
+            let headers_left_out = truncated_from.map(|_| 3);
+            let info = DeadLetterInfo { truncated_from, headers_left_out, ..info() };
             assert_eq!(parse(&info.headers()), Ok(info));
         }
     }

@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod id_file;
 pub mod problem;
 pub mod quota_level;
+pub mod replay;
 pub mod usage_record;
 
 mod avro_datum;

@@ -13,6 +13,7 @@ use crate::avro::{
 };
 use crate::cloudevents::{CONTENT_TYPE, CONTENT_TYPE_BATCH, decode_binary, decode_structured};
 use crate::problem::EventProblem;
+use crate::replay::ReplayOrigin;
 
 /// The header with the media type of the value.
 pub const HEADER_CONTENT_TYPE: &str = "content-type";
@@ -167,7 +168,8 @@ pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usi
 /// buffer from where they stand.
 pub fn decode_into(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize, batch: &mut Batch) {
     let fits = record.payload.is_some_and(|payload| payload.len() <= bytes_max);
-    let framed = fits && matches!(format_of(record), Format::Avro);
+    let replayed = ReplayOrigin::parse(record.headers).is_some();
+    let framed = fits && !replayed && matches!(format_of(record), Format::Avro);
     let broker_time = Timestamp::clamped(record.broker_time_ms);
     let read = framed
         && record.frame().is_ok_and(|frame| {
@@ -198,7 +200,7 @@ fn decode_body(
             format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
         return Err(EventProblem::of(RejectReason::Oversized, detail));
     }
-    let event: UsageEvent = match format_of(record) {
+    let mut event: UsageEvent = match format_of(record) {
         Format::Tick => return Ok(RecordBody::Tick),
         Format::Limits => return decode_limits(payload).map(RecordBody::Limits),
         Format::Structured => decode_structured(payload)?,
@@ -225,6 +227,9 @@ fn decode_body(
             ));
         }
     };
+    // A replayed event without a time of its own happened when the broker first had it.
+    let arrived_at = || ReplayOrigin::parse(record.headers).map(|origin| origin.broker_time);
+    event.time = event.time.or_else(arrived_at);
     Ok(RecordBody::Event { event, hops: hops_of(record) })
 }
 

@@ -6,6 +6,7 @@
 mod billing;
 mod clients;
 mod counting;
+mod dead_letters;
 mod failures;
 mod quotas;
 mod refusals;
@@ -51,6 +52,7 @@ async fn the_house_holds() {
         refusals::one_bad_event_among_good_ones,
         refusals::keys_and_tenants,
         refusals::dead_letters,
+        dead_letters::what_was_not_counted_is_counted_after_all,
         quotas::a_hard_limit_trips_and_tells_once,
         clients::openmeter_ingests_unchanged,
         failures::killed_while_events_flow,

@@ -33,6 +33,7 @@ pub(crate) fn outgoing(place: Place<'_>, records: &[OwnedRecord], outcome: &Outc
 
 fn dead_letter(place: Place<'_>, record: &OwnedRecord, letter: &DeadLetter) -> OutgoingRecord {
     let cut = record.payload.as_deref().map(cut_value);
+    let (mut headers, left_out) = own_headers(record);
     let info = DeadLetterInfo {
         topic: place.usage_topic.to_owned(),
         position: Position {
@@ -44,16 +45,8 @@ fn dead_letter(place: Place<'_>, record: &OwnedRecord, letter: &DeadLetter) -> O
         code: verdict_code(letter.verdict).to_owned(),
         message: letter.detail.clone(),
         truncated_from: cut.and_then(|(_, length)| length),
+        headers_left_out: (left_out > 0).then(|| u64::try_from(left_out).unwrap_or(u64::MAX)),
     };
-    let mut bytes = 0;
-    let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
-    for (name, value) in record.headers.iter().filter(|(name, _)| !is_own_header(name)) {
-        bytes += name.len() + value.len();
-        if bytes > HEADER_BYTES_MAX {
-            break;
-        }
-        headers.push((name.clone(), value.clone()));
-    }
     headers.extend(info.headers().into_iter().map(|(name, value)| (name.to_owned(), value)));
     OutgoingRecord {
         topic: place.dead_letter_topic.to_owned(),
@@ -62,6 +55,19 @@ fn dead_letter(place: Place<'_>, record: &OwnedRecord, letter: &DeadLetter) -> O
         value: cut.map(|(value, _)| value.to_vec()),
         headers,
     }
+}
+
+/// The record's own headers that fit, and how many do not.
+fn own_headers(record: &OwnedRecord) -> (Vec<(String, Vec<u8>)>, usize) {
+    let own: Vec<_> = record.headers.iter().filter(|(name, _)| !is_own_header(name)).collect();
+    let mut bytes = 0;
+    let fit = own.iter().take_while(|(name, value)| {
+        bytes += name.len() + value.len();
+        bytes <= HEADER_BYTES_MAX
+    });
+    let kept: Vec<_> = fit.map(|header| (*header).clone()).collect();
+    let left_out = own.len() - kept.len();
+    (kept, left_out)
 }
 
 fn forward(topic: &str, record: &OwnedRecord, forward: Forward) -> OutgoingRecord {

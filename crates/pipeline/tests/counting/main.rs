@@ -37,6 +37,7 @@ mod months;
 mod owners;
 mod projection;
 mod refusals;
+mod replays;
 mod restored;
 mod sealed;
 mod time;

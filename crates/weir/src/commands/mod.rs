@@ -5,6 +5,7 @@ mod accept_topic;
 mod books;
 mod catalog;
 mod configuration;
+mod dlq;
 mod health;
 mod ledger;
 mod load;
@@ -71,6 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Key(command) => plane::key(&config, &command).await,
         Command::Ledger(command) => ledger::run(&config, &command).await,
         Command::Projection(command) => projection::run(&config, &command).await,
+        Command::Dlq(command) => dlq::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
         Command::Invoice(command) => books::invoice(&config, &command).await,
         Command::Verify(which) => return books::verify(&config, &which).await,

@@ -62,6 +62,29 @@ fn limits() -> LimitSet {
     }
 }
 
+#[test]
+fn a_replayed_event_without_a_time_happened_when_it_first_arrived() {
+    let arrived: Headers<'_> =
+        &[("weir-replay-position", b"1/3/4711"), ("weir-replay-time", b"2026-11-24T08:00:00.123Z")];
+    let time = |headers: Headers<'_>, payload: &[u8]| match body(headers, payload) {
+        RecordBody::Event { event, .. } => event.time,
+        other => panic!("read as {other:?}"),
+    };
+    let at = Timestamp::parse("2026-11-24T08:00:00.123Z").unwrap();
+    let mut event = sample();
+    event.time = None;
+    for (event, with, without) in [(event, Some(at), None), (sample(), sample().time, sample().time)] {
+        let avro = encode_event(&event);
+        assert_eq!(
+            (time(arrived, &avro), time(&[], &avro), time(&arrived[1..], &avro)),
+            (with, without, without)
+        );
+        assert_eq!(body(arrived, &avro), body_in_batch(arrived, &avro));
+        let headers = [STRUCTURED, arrived].concat();
+        assert_eq!(time(&headers, &encode_structured(&event)), with);
+    }
+}
+
 /// The same record, read into a batch.
 fn body_in_batch(headers: Headers<'_>, payload: &[u8]) -> RecordBody {
     let mut batch = Batch::new(0, 7);
