@@ -2,11 +2,12 @@
 //! partition, page by page, all in one snapshot, since counting goes on meanwhile and what
 //! was read at different times would not fit. It reads only, and judges nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use futures::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
-use weir_core::{ContentSum, Generation, Partition, Quantity, TenantId, Timestamp};
+use weir_core::{ContentSum, Generation, HourAlignment, Partition, Quantity, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_metering::meter::MeterKey;
 use weir_metering::outcome::Counts;
@@ -14,6 +15,7 @@ use weir_wire::batch_blob::decode_deltas;
 
 use crate::StoreError;
 use crate::catalog::SNAPSHOT;
+use crate::ledger::generation;
 use crate::ledger::partition::{self, PartitionRow};
 use crate::postgres::Pool;
 
@@ -24,9 +26,14 @@ const ATTEMPT: &str = "read the ledger";
 pub struct Snapshot(Transaction<'static, Postgres>);
 
 impl Snapshot {
-    /// Begins one.
+    /// Begins one. Whoever proves asks ClickHouse between two questions to the ledger, for as
+    /// long as that takes, so the session's timeouts do not hold for it.
     pub async fn begin(pool: &Pool) -> Result<Self, StoreError> {
-        pool.begin_with(SNAPSHOT).await.map(Self).map_err(failed)
+        let mut snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed)?;
+        for setting in PATIENT {
+            sqlx::query(setting).execute(&mut *snapshot).await.map_err(failed)?;
+        }
+        Ok(Self(snapshot))
     }
 
     /// One partition.
@@ -35,30 +42,52 @@ impl Snapshot {
         row.ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("partition {partition} is gone")))
     }
 
-    /// The next `count` links of a partition's chain from `from` on.
-    pub async fn batches(
-        &mut self,
-        partition: Partition,
-        generation: Generation,
-        from: i64,
-        count: i64,
-    ) -> Result<Vec<BatchRow>, StoreError> {
-        let mut found = batches_after(&mut self.0, partition, (generation, from - 1), count).await?;
-        found.retain(|batch| batch.generation == generation);
-        Ok(found)
+    /// How far ClickHouse was filled with each generation of a partition; of earlier ones, when
+    /// they ended.
+    pub async fn projected(&mut self, partition: Partition) -> Result<BTreeMap<Generation, i64>, StoreError> {
+        generation::projected(&mut self.0, partition).await
     }
 
-    /// Every usage row of a partition.
-    pub async fn usage(
+    /// Where the hours of every tenant begin, deleted ones included: their usage stays.
+    pub async fn alignments(&mut self) -> Result<HashMap<String, HourAlignment>, StoreError> {
+        let rows: Vec<(String, i16)> =
+            sqlx::query_as(ALIGNMENTS).fetch_all(&mut *self.0).await.map_err(failed)?;
+        let read = |(tenant, minutes): (String, i16)| {
+            let alignment = u8::try_from(minutes).ok().and_then(HourAlignment::from_minutes);
+            let wrong = || StoreError::corrupt(ATTEMPT, format!("{tenant} has the hour alignment {minutes}"));
+            Ok((tenant.clone(), alignment.ok_or_else(wrong)?))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The next `count` links of a partition's chain after the one at `after`, through all
+    /// generations; empty at the end. Begin with generation `i32::MIN`.
+    pub async fn batches_after(
         &mut self,
         partition: Partition,
-        generation: Generation,
-    ) -> Result<Vec<UsageRow>, StoreError> {
-        let query = sqlx::query(USAGE).bind(partition).bind(generation);
-        let rows = query.fetch_all(&mut *self.0).await.map_err(failed)?;
-        rows.iter().map(usage_row).collect()
+        after: (Generation, i64),
+        count: i64,
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        batches_after(&mut self.0, partition, after, count).await
+    }
+
+    /// Hands over every usage row of a partition, one by one and in any order.
+    pub async fn each_usage(
+        &mut self,
+        partition: Partition,
+        mut each: impl FnMut(UsageRow),
+    ) -> Result<(), StoreError> {
+        let mut rows = sqlx::query(USAGE).bind(partition).fetch(&mut *self.0);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(usage_row(&row)?);
+        }
+        Ok(())
     }
 }
+
+const PATIENT: [&str; 2] =
+    ["SET LOCAL idle_in_transaction_session_timeout = 0", "SET LOCAL statement_timeout = 0"];
+const ALIGNMENTS: &str = "SELECT id, hour_alignment FROM tenant";
 
 /// A link of the chain.
 #[derive(Clone, Debug)]
@@ -142,6 +171,8 @@ fn batch_row(row: &PgRow) -> Result<BatchRow, StoreError> {
 /// A usage row as stored.
 #[derive(Clone, Debug)]
 pub struct UsageRow {
+    /// Which life of the topic.
+    pub generation: Generation,
     /// What it is kept by.
     pub key: UsageKey,
     /// Its quantity.
@@ -150,13 +181,15 @@ pub struct UsageRow {
     pub event_count: u64,
 }
 
-const USAGE: &str = "SELECT tenant, meter, hour, dimensions, quantity::text AS quantity, event_count
-    FROM usage WHERE partition = $1 AND generation = $2";
+const USAGE: &str =
+    "SELECT tenant, meter, hour, dimensions, generation, quantity::text AS quantity, event_count
+    FROM usage WHERE partition = $1";
 
 fn usage_row(row: &PgRow) -> Result<UsageRow, StoreError> {
     let count: i64 = get(row, "event_count")?;
     let quantity: String = get(row, "quantity")?;
     Ok(UsageRow {
+        generation: get(row, "generation")?,
         key: usage_key(row)?,
         quantity: Quantity::parse_total(&quantity).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
         event_count: u64::try_from(count).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,

@@ -9,6 +9,7 @@ mod counting;
 mod fold;
 mod group;
 mod projection;
+mod recount;
 pub mod world;
 
 pub mod billing;

@@ -15,6 +15,7 @@ use super::failed;
 use super::usage::exact;
 use crate::StoreError;
 use crate::catalog::SNAPSHOT;
+use crate::ledger::generation;
 use crate::ledger_audit::{BatchRow, batches_after};
 use crate::postgres::Pool;
 
@@ -114,6 +115,12 @@ impl Evidence {
     /// How far a partition has come.
     pub async fn reach(&mut self, partition: Partition) -> Result<Option<JournalReach>, StoreError> {
         reach(&mut self.snapshot, partition).await
+    }
+
+    /// How far ClickHouse was filled with each generation of a partition; of earlier ones, when
+    /// they ended.
+    pub async fn projected(&mut self, partition: Partition) -> Result<BTreeMap<Generation, i64>, StoreError> {
+        generation::projected(&mut self.snapshot, partition).await
     }
 
     /// The next batches of a partition after one, in order; empty at the end. Begin with

@@ -2,6 +2,8 @@
 //! that was counted. Batches and usage of earlier generations stay as they are, are billed and
 //! can be proved; nothing of them is counted again by the ledger itself.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use weir_core::{Generation, Partition, Timestamp};
 
@@ -16,6 +18,10 @@ const UNFOLDED: &str =
     "SELECT count(*) FROM (SELECT folded_to, next_offset FROM journal_partition FOR UPDATE) AS p
     WHERE folded_to < next_offset";
 const INSTALL: &str = "UPDATE installation SET generation = $1, topic_id = $2";
+const END: &str = "INSERT INTO generation_end (partition, generation, next_offset, projected_to, ended_at)
+    SELECT partition, generation, next_offset, projected_to, $1 FROM journal_partition";
+const PROJECTED: &str = "SELECT generation, projected_to FROM generation_end WHERE partition = $1
+    UNION ALL SELECT generation, projected_to FROM journal_partition WHERE partition = $1";
 /// Without an owner no process that counted the earlier generation can commit any more.
 const BEGIN: &str = "UPDATE journal_partition AS p
     SET generation = $1, first_offset = n.low, next_offset = n.low, folded_to = n.low,
@@ -63,6 +69,7 @@ pub async fn begin(
         return Ok(Begun::Unfolded(unfolded));
     }
     let next = seen.checked_add(1).ok_or_else(|| StoreError::corrupt(ATTEMPT, "there are too many"))?;
+    sqlx::query(END).bind(now.to_chrono()).execute(&mut *transaction).await.map_err(failed)?;
     write(&mut transaction, next, topic_id, beginnings).await.map_err(failed)?;
     let detail = serde_json::json!({
         "generation": next,
@@ -72,6 +79,20 @@ pub async fn begin(
     audit::record(&mut transaction, now, "cli", "topic.accepted", None, detail).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Begun::Generation(next))
+}
+
+/// How far ClickHouse was filled with each generation of a partition; of earlier ones, when
+/// they ended.
+pub(crate) async fn projected(
+    conn: &mut PgConnection,
+    partition: Partition,
+) -> Result<BTreeMap<Generation, i64>, StoreError> {
+    let rows: Vec<(Generation, i64)> = sqlx::query_as(PROJECTED)
+        .bind(partition)
+        .fetch_all(conn)
+        .await
+        .map_err(|error| StoreError::postgres("read how far ClickHouse was filled", &error))?;
+    Ok(rows.into_iter().collect())
 }
 
 async fn write(

@@ -2,10 +2,11 @@
 
 use clickhouse::{Client, Compression};
 
+use weir_backends::ledger::generation::{self, Beginning, Begun};
 use weir_pipeline::billing::verify::Verdict;
 use weir_pipeline::billing::{self, BillingError, Outcome, Which};
 
-use crate::books::{Books, fold};
+use crate::books::{Books, fold, now};
 
 const PROJECTED: &str = "UPDATE journal_partition SET projected_to = next_offset";
 const LOSE_ONE: &str = "ALTER TABLE events_raw DELETE WHERE offset = 0 SETTINGS mutations_sync = 2";
@@ -195,4 +196,33 @@ async fn documents_of_a_deleted_tenant_are_proved_and_one_period_by_its_number()
     let report = verify("MILL-000001").await.unwrap();
     assert!(report.proofs.len() == 1 && report.proofs[0].verdict == Verdict::Proved, "{report}");
     assert!(matches!(verify("MILL-000007").await, Err(BillingError::NoSuchNumber(_))));
+}
+
+#[tokio::test]
+async fn raw_events_that_were_not_projected_when_their_topic_was_given_up_were_not_lost() {
+    let mut books = Books::open("proofs_given_up").await;
+    books.october().await;
+    books.run().await.unwrap();
+    in_clickhouse(&books, LOSE_ONE).await;
+    books.tamper("UPDATE journal_partition SET projected_to = 0").await;
+    let beginning = Beginning { partition: 0, low: 0 };
+    let begun = generation::begin(&books.pool, 1, None, &[beginning], now()).await.unwrap();
+    assert_eq!(begun, Begun::Generation(2));
+    let report = books.verify().await;
+    assert_eq!(report.outcome(), Outcome::Proved, "{report}");
+    let said = "proved from the ledger's sums alone: 1 raw events below the cut were not in ClickHouse yet \
+                when their topic was given up";
+    assert!(report.to_string().contains(said), "{report}");
+}
+
+#[tokio::test]
+async fn raw_events_that_were_projected_before_their_topic_was_given_up_were_lost() {
+    let mut books = Books::open("proofs_lost_before").await;
+    books.october().await;
+    books.run().await.unwrap();
+    in_clickhouse(&books, LOSE_ONE).await;
+    books.tamper(PROJECTED).await;
+    let beginning = Beginning { partition: 0, low: 0 };
+    generation::begin(&books.pool, 1, None, &[beginning], now()).await.unwrap();
+    assert_eq!(books.verify().await.outcome(), Outcome::Differs);
 }

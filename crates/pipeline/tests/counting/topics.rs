@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use weir_backends::ledger::generation::Begun;
-use weir_pipeline::accept_topic;
+use weir_backends::postgres;
+use weir_metering::shard::SERIES_MAX;
+use weir_pipeline::{accept_topic, ledger_check};
 
 use crate::admin;
 use crate::counts::Count;
@@ -196,4 +198,10 @@ async fn an_accepted_topic_is_counted_from_its_beginning_and_what_was_counted_st
     assert!(counted.values().map(facts).eq(expected.values().map(facts)), "{counted:?} {expected:?}");
     house.expect_whole_chain().await;
     running.stop().await;
+    let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
+    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap();
+    assert_eq!(checks.iter().map(|check| check.events).sum::<u64>(), 500, "both generations are looked at");
+    for found in checks {
+        assert_eq!((found.differences, found.notes), (vec![], vec![]));
+    }
 }

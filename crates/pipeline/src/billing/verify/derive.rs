@@ -9,9 +9,10 @@ use weir_billing::{
 };
 
 use super::ledger::Ledger;
-use super::raw::{Missing, Raw};
+use super::raw::Raw;
 use super::report::{Proof, Verdict};
 use super::{Facts, PeriodDocuments};
+use crate::recount::Missing;
 
 const CHECKS: [&str; 5] = ["hashes", "raw events", "ledger", "prices", "lines"];
 const CHECKS_OF_LEDGER: [&str; 4] = ["hashes", "ledger", "prices", "lines"];
@@ -113,6 +114,10 @@ fn usage(
     match raw.missing_below(row.cut) {
         Some((count, Missing::Expired)) => {
             (of_ledger, Reach::Without(format!("{count} raw events below the cut have expired")))
+        }
+        Some((count, Missing::Abandoned)) => {
+            let why = "raw events below the cut were not in ClickHouse yet when their topic was given up";
+            (of_ledger, Reach::Without(format!("{count} {why}")))
         }
         Some((count, Missing::Unprojected)) => {
             let up_to = sides.ledger.projected_to;

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use weir_backends::StoreError;
 use weir_backends::books::{Evidence, UsageRow};
 use weir_backends::ledger_audit::BatchRow;
-use weir_core::{ContentSum, Generation, Partition, Position, TenantId, Timestamp};
+use weir_core::{Generation, Partition, Position, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 
 use super::count::{Cuts, Totals};
+use crate::recount::Link;
 
 /// What the ledger holds of one partition.
 #[derive(Debug)]
@@ -22,21 +23,12 @@ pub(super) struct Ledger<'a> {
     pub(super) rows: Vec<(TenantId, Timestamp, String)>,
     /// ClickHouse was filled with everything below.
     pub(super) projected_to: Position,
+    /// The same by generation.
+    pub(super) projected: BTreeMap<Generation, i64>,
     /// How far the journal's time has come.
     pub(super) broker_time_max: Timestamp,
     /// What is wrong with the chain itself.
     pub(super) problems: Vec<String>,
-}
-
-/// A batch, as far as raw events are compared with it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    pub(super) generation: Generation,
-    pub(super) from: i64,
-    pub(super) to: i64,
-    pub(super) accepted_count: u64,
-    pub(super) content_sum: ContentSum,
-    pub(super) broker_time_max: Timestamp,
 }
 
 /// What usage rows must say, of one tenant.
@@ -56,6 +48,7 @@ pub(super) async fn read<'a>(
         totals: Totals::new(cuts),
         rows: Vec::new(),
         projected_to: Position { generation: Generation::MIN, partition, offset: i64::MIN },
+        projected: BTreeMap::new(),
         broker_time_max: Timestamp::EPOCH,
         problems: Vec::new(),
     };
@@ -64,6 +57,7 @@ pub(super) async fn read<'a>(
         return Ok(ledger);
     };
     ledger.projected_to = Position { generation: reach.generation, partition, offset: reach.projected_to };
+    ledger.projected = evidence.projected(partition).await?;
     ledger.broker_time_max = reach.broker_time_max;
     let highest = cuts.highest(partition);
     let folded_to = Position { generation: reach.generation, partition, offset: reach.folded_to };
@@ -114,14 +108,7 @@ impl Ledger<'_> {
             let text = format!("the chain breaks at {at}: the batch before ends at {}", before.to);
             self.problems.push(text);
         }
-        self.batches.push(Link {
-            generation: batch.generation,
-            from: batch.from,
-            to: batch.to,
-            accepted_count: batch.counts.accepted,
-            content_sum: batch.content_sum,
-            broker_time_max: batch.broker_time_max,
-        });
+        self.batches.push(Link::of(batch));
     }
 }
 

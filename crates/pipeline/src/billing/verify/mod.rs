@@ -27,6 +27,7 @@ use weir_core::{HourAlignment, Partition, Span, TenantId};
 
 use self::count::Cuts;
 use super::BillingError;
+use crate::recount::Meters;
 
 pub use report::{Outcome, Proof, Verdict, VerifyReport};
 
@@ -106,7 +107,7 @@ async fn prove(
     let cuts = Cuts::of(&periods);
     let partitions: BTreeSet<Partition> =
         periods.iter().flat_map(|one| &one.rows).map(|row| row.cut.partition).collect();
-    let meters = raw::Meters { catalogue, alignments, key: evidence.identity_key().await? };
+    let meters = Meters { catalogue, alignments, key: evidence.identity_key().await? };
     let mut ledgers = BTreeMap::new();
     for partition in partitions {
         ledgers.insert(partition, ledger::read(&mut evidence, partition, &cuts).await?);

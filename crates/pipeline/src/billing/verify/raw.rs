@@ -1,35 +1,18 @@
 //! What the raw events say: each is metered again by the catalogue, and their content sums
-//! are compared with the chain's.
-//!
-//! An event that the chain accepted and ClickHouse does not have is missing for one of three
-//! reasons, which are told apart by the ledger and the configuration, never by a guess.
+//! are compared with the chain's. [`crate::recount`] does both, here for the documents' cuts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
-use weir_backends::projection::{EventRow, Projection};
-use weir_core::time::DAY_MS;
-use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Position};
-use weir_metering::aggregate::Aggregate;
-use weir_metering::catalogue::Catalogue;
-use weir_metering::event::EventBuffer;
-use weir_metering::identity::content_hash;
+use weir_core::{Generation, Partition, Position};
 
 use super::count::{Cuts, Totals};
-use super::ledger::{Ledger, Link};
+use super::ledger::Ledger;
+use crate::recount::{self, Compared, Found, Link, Meters, Missing, RawEvents, Reach};
 
 /// Differences that are listed of one kind; the rest is counted.
 const LISTED_MAX: usize = 20;
-
-/// What events are metered by.
-#[derive(Debug)]
-pub(super) struct Meters {
-    pub(super) catalogue: Catalogue,
-    /// Where the hours of the tenants begin whose documents are proved; others are not metered.
-    pub(super) alignments: HashMap<String, HourAlignment>,
-    pub(super) key: HashKey,
-}
 
 /// What the raw events of one partition come to.
 #[derive(Debug)]
@@ -42,36 +25,6 @@ pub(super) struct Raw<'a> {
     pub(super) unreadable: Option<String>,
     /// What differs from the chain.
     pub(super) problems: Vec<String>,
-}
-
-/// Why raw events are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Missing {
-    /// They are older than raw events are kept.
-    Expired,
-    /// ClickHouse has not been filled that far yet.
-    Unprojected,
-    /// ClickHouse had been filled with them, and they have not expired.
-    Lost,
-}
-
-impl Missing {
-    fn of(link: &Link, at: Position, ledger: &Ledger<'_>, kept_ms: Option<i64>) -> Self {
-        let end = Position { offset: link.to, ..at };
-        if kept_ms.is_some_and(|kept| link.broker_time_max.plus_millis(kept) < ledger.broker_time_max) {
-            Self::Expired
-        } else if end > ledger.projected_to {
-            Self::Unprojected
-        } else {
-            Self::Lost
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    count: u64,
-    sum: ContentSum,
 }
 
 impl Raw<'_> {
@@ -112,14 +65,19 @@ pub(super) async fn read<'a>(
     let mut raw =
         Raw { totals: Totals::new(cuts), missing: Vec::new(), unreadable: None, problems: Vec::new() };
     let Some(clickhouse) = clickhouse else { return raw };
-    let kept_ms = clickhouse.events_kept_days.map(|days| i64::from(days) * DAY_MS);
+    let reach = Reach {
+        generation: ledger.projected_to.generation,
+        projected: ledger.projected.clone(),
+        broker_time_max: ledger.broker_time_max,
+        kept_ms: recount::kept_ms(clickhouse),
+    };
     let generations: BTreeSet<Generation> = ledger.batches.iter().map(|link| link.generation).collect();
     for generation in generations {
         let links: Vec<Link> =
             ledger.batches.iter().filter(|link| link.generation == generation).copied().collect();
         let counting = Counting { partition, generation, links: &links, meters };
         match counting.count(clickhouse, &mut raw).await {
-            Ok(found) => counting.compare(&found, (ledger, kept_ms), &mut raw),
+            Ok(found) => counting.compare(&found, &reach, &mut raw),
             Err(error) => {
                 raw.unreadable = Some(error.to_string());
                 return raw;
@@ -145,59 +103,46 @@ impl Counting<'_> {
     ) -> Result<Vec<Found>, StoreError> {
         let mut found = vec![Found::default(); self.links.len()];
         let below = self.links.last().map_or(0, |link| link.to);
-        let projection = Projection::new(clickhouse);
-        let mut events = projection.read_events(None, (self.partition, self.generation), i64::MIN, below)?;
-        while let Some(row) = events.next().await? {
-            let position =
-                Position { generation: row.generation, partition: row.partition, offset: row.offset };
-            let after = self.links.partition_point(|link| link.from <= position.offset);
-            let at = after.checked_sub(1).filter(|at| position.offset < self.links[*at].to);
-            let Some(at) = at else {
-                raw.problem(format!("raw event {position}: no batch of the ledger covers it"));
-                continue;
-            };
-            found[at].count += 1;
-            self.measure(row, position, &mut found[at].sum, raw);
+        let place = (self.partition, self.generation);
+        let mut events = RawEvents::open(clickhouse, place, (i64::MIN, below)).await?;
+        for (link, found) in self.links.iter().zip(&mut found) {
+            while let Some(row) = events.next_below(link.to).await? {
+                let position = self.position(row.offset);
+                if row.offset < link.from {
+                    raw.problem(format!("raw event {position}: no batch of the ledger covers it"));
+                    continue;
+                }
+                let mut overflows = Vec::new();
+                let measured = self.meters.measure(row, found, |part| {
+                    let meter = &part.measurement.meter.key;
+                    let counted = raw.totals.add(part.tenant, meter, part.hour, position, &part.usage);
+                    overflows.extend(counted.err());
+                });
+                for error in measured.err().into_iter().chain(overflows.iter().map(ToString::to_string)) {
+                    raw.problem(format!("raw event {position}: {error}"));
+                }
+            }
         }
         Ok(found)
     }
 
-    fn measure(&self, row: EventRow, position: Position, sum: &mut ContentSum, raw: &mut Raw<'_>) {
-        let (event, time) = row.into_event();
-        let Meters { catalogue, alignments, key } = self.meters;
-        sum.add(content_hash(key, &event, time));
-        let Some(alignment) = alignments.get(&event.tenant) else { return };
-        let hour = alignment.hour_of(time);
-        let buffer = EventBuffer::of(&event);
-        let measurements = match catalogue.measure(buffer.get(0), time) {
-            Ok(measurements) => measurements,
-            Err(error) => return raw.problem(format!("raw event {position}: {error}")),
-        };
-        for measurement in measurements {
-            let usage = Aggregate::of(&measurement, key, time, position.offset);
-            let counted = raw.totals.add(&event.tenant, &measurement.meter.key, hour, position, &usage);
-            if let Err(error) = counted {
-                raw.problem(format!("raw event {position}: {error}"));
-            }
-        }
+    fn position(&self, offset: i64) -> Position {
+        Position { generation: self.generation, partition: self.partition, offset }
     }
 
-    fn compare(&self, found: &[Found], (ledger, kept_ms): (&Ledger<'_>, Option<i64>), raw: &mut Raw<'_>) {
+    fn compare(&self, found: &[Found], reach: &Reach, raw: &mut Raw<'_>) {
         for (link, found) in self.links.iter().zip(found) {
-            let (generation, partition) = (self.generation, self.partition);
-            let batch = format!("batch {generation}/{partition}/[{}, {})", link.from, link.to);
-            if found.count < link.accepted_count {
-                let at = Position { generation, partition, offset: link.from };
-                let why = Missing::of(link, at, ledger, kept_ms);
-                raw.missing.push((at, link.accepted_count - found.count, why));
-            } else if found.count > link.accepted_count {
-                let (more, accepted) = (found.count, link.accepted_count);
-                raw.problem(format!("{batch}: {more} raw events, the ledger accepted {accepted}"));
-            } else if found.sum != link.content_sum {
-                let (events, ledger) = (found.sum, link.content_sum);
-                raw.problem(format!(
-                    "{batch}: an event was changed: the raw events sum to {events}, the ledger says {ledger}"
-                ));
+            match found.compare(link, reach) {
+                Compared::Same => {}
+                Compared::Missing(count, why) => raw.missing.push((self.position(link.from), count, why)),
+                Compared::Differs => raw.problem(format!(
+                    "batch {}/{}/[{}, {}): {}",
+                    self.generation,
+                    self.partition,
+                    link.from,
+                    link.to,
+                    found.difference(link)
+                )),
             }
         }
     }
