@@ -17,6 +17,8 @@ pub struct DuePeriod {
     pub subscription: Subscription,
     /// Which period.
     pub period: Span,
+    /// The ISO 4217 code of the currency that the tenant is billed in.
+    pub currency: String,
     /// The id of a draft that an earlier run left behind.
     pub draft: Option<String>,
 }
@@ -67,6 +69,7 @@ struct PeriodRow {
     starts_at: DateTime<Utc>,
     zone: String,
     anchor: String,
+    currency: String,
     period_start: DateTime<Utc>,
     period_end: DateTime<Utc>,
     draft: Option<String>,
@@ -77,7 +80,7 @@ const PARTITIONS: &str = "SELECT partitions FROM installation";
 // A period that two subscriptions touch belongs to the later one, so usage is billed once.
 const DUE: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
-        p.starts_at AS period_start, p.ends_at AS period_end, i.id AS draft
+        t.currency, p.starts_at AS period_start, p.ends_at AS period_end, i.id AS draft
     FROM subscription s
     JOIN tenant t ON t.id = s.tenant
     JOIN billing_period p ON p.tenant = s.tenant AND p.ends_at > s.starts_at
@@ -91,7 +94,7 @@ const DUE: &str =
 
 const BILLED: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
-        i.period_start, i.period_end, NULL::text AS draft
+        t.currency, i.period_start, i.period_end, NULL::text AS draft
     FROM invoice i JOIN subscription s ON s.id = i.subscription JOIN tenant t ON t.id = s.tenant
     WHERE i.sequence = 0 AND i.status IN ('finalized', 'paid') AND i.period_end >= $1
       AND ($2::text IS NULL OR s.tenant = $2)
@@ -122,9 +125,9 @@ pub async fn due_periods(
     let rows = period_rows(pool, DUE, until, only).await?;
     rows.into_iter()
         .map(|mut row| {
-            let draft = row.draft.take();
+            let (currency, draft) = (std::mem::take(&mut row.currency), row.draft.take());
             let (subscription, period) = row.read()?;
-            Ok(DuePeriod { subscription, period, draft })
+            Ok(DuePeriod { subscription, period, currency, draft })
         })
         .collect()
 }

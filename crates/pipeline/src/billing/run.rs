@@ -3,7 +3,7 @@
 //!
 //! It may run twice at once, be killed anywhere and run again: drafts have their place by
 //! (subscription, period, sequence), and a draft is finalized once. Periods that cannot be
-//! billed do not keep the others from it.
+//! billed, and partitions whose usage cannot be folded, do not keep the others from it.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub(super) struct Books<'a> {
     pub(super) plans: Vec<PlanVersion>,
     pub(super) aggregations: BTreeMap<MeterKey, Aggregation>,
     partitions: i32,
+    /// Why usage of a partition cannot be folded.
+    unfoldable: BTreeMap<Partition, String>,
 }
 
 /// Bills and corrects what is to be billed and corrected, of one tenant or all.
@@ -53,14 +55,14 @@ pub async fn run(
     only: Option<TenantId>,
 ) -> Result<RunReport, BillingError> {
     check_counters(pool, last_number_in_topic).await?;
-    let books = Books::open(pool, settings, now).await?;
+    let mut books = Books::open(pool, settings, now).await?;
     let newest = books::newest_broker_time(pool).await?;
     books.fold().await?;
     let mut report = RunReport::default();
     let until = newest.map_or(now, |newest| newest.max(now));
     for due in books::due_periods(pool, until, only.as_ref()).await? {
         let (tenant, period) = (due.subscription.tenant.clone(), due.period);
-        match books.bill(due).await? {
+        match refused(books.bill(due).await)? {
             Outcome::Made(made) => report.invoices.push(made),
             Outcome::Nothing => {}
             Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
@@ -70,7 +72,7 @@ pub async fn run(
     let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
     for billed in books::billed_periods(pool, since, only.as_ref()).await? {
         let (tenant, period) = (billed.subscription.tenant.clone(), billed.period);
-        match books.correct(billed).await? {
+        match refused(books.correct(billed).await)? {
             Outcome::Made(made) => report.corrections.push(made),
             Outcome::Nothing => {}
             Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
@@ -85,6 +87,15 @@ pub async fn run(
         "billing run ended"
     );
     Ok(report)
+}
+
+/// What a store refuses for good of one period is that period's; what may be over in a moment
+/// ends the run.
+fn refused(outcome: Result<Outcome, StoreError>) -> Result<Outcome, StoreError> {
+    match outcome {
+        Err(error) if !error.is_transient() => Ok(Outcome::Refused(error.to_string())),
+        outcome => outcome,
+    }
 }
 
 async fn check_counters(pool: &Pool, in_topic: &BTreeMap<String, i64>) -> Result<(), BillingError> {
@@ -107,20 +118,36 @@ impl<'a> Books<'a> {
         let aggregations =
             catalog::load(pool).await?.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
         let partitions = books::partitions(pool).await?;
-        Ok(Self { pool, settings, now, plans, aggregations, partitions })
+        let unfoldable = BTreeMap::new();
+        Ok(Self { pool, settings, now, plans, aggregations, partitions, unfoldable })
     }
 
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
-    /// may wait for the next run.
-    async fn fold(&self) -> Result<(), StoreError> {
+    /// may wait for the next run. A partition that cannot be folded for good is noted.
+    async fn fold(&mut self) -> Result<(), StoreError> {
         let ledger = PostgresLedger::new(self.pool.clone());
         for partition in 0..self.partitions {
-            let mut steps_left = FOLD_STEPS_MAX;
-            while steps_left > 0 && !fold_step(&ledger, partition).await? {
-                steps_left -= 1;
+            for _ in 0..FOLD_STEPS_MAX {
+                match fold_step(&ledger, partition).await {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) if error.is_transient() => return Err(error),
+                    Err(error) => {
+                        tracing::error!(partition, %error, "usage cannot be folded, so its tenants are not billed");
+                        self.unfoldable.insert(partition, error.to_string());
+                        break;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Why a subscription cannot be billed whatever its period; `None` when nothing is in the way.
+    fn hindrance(&self, subscription: &Subscription) -> Option<String> {
+        let partition = self.partition(subscription);
+        let why = self.unfoldable.get(&partition)?;
+        Some(format!("usage of partition {partition} cannot be folded: {why}"))
     }
 
     pub(super) fn partition(&self, subscription: &Subscription) -> Partition {
@@ -129,7 +156,10 @@ impl<'a> Books<'a> {
 
     /// The invoice of a period that has none.
     async fn bill(&self, due: DuePeriod) -> Result<Outcome, StoreError> {
-        let DuePeriod { subscription, period, draft } = due;
+        let DuePeriod { subscription, period, currency, draft } = due;
+        if let Some(why) = self.hindrance(&subscription) {
+            return Ok(Outcome::Refused(why));
+        }
         if let Some(why) = self.open_still(&subscription, period).await? {
             return Ok(Outcome::Waiting(why));
         }
@@ -137,6 +167,14 @@ impl<'a> Books<'a> {
             let why = format!("plan {} has no version that had begun by {}", subscription.plan, period.start);
             return Ok(Outcome::Refused(why));
         };
+        if plan.currency.code() != currency {
+            let (key, version) = (&plan.key, plan.version);
+            let why = format!(
+                "plan {key} v{version} is priced in {}, but the tenant is billed in {currency}",
+                plan.currency
+            );
+            return Ok(Outcome::Refused(why));
+        }
         let place = Place { subscription: &subscription, period, sequence: 0, plan };
         let id = match draft {
             Some(id) => id,
@@ -152,6 +190,9 @@ impl<'a> Books<'a> {
     /// The correction of a period whose usage has changed since it was billed.
     async fn correct(&self, billed: BilledPeriod) -> Result<Outcome, StoreError> {
         let BilledPeriod { subscription, period } = billed;
+        if let Some(why) = self.hindrance(&subscription) {
+            return Ok(Outcome::Refused(why));
+        }
         let (earlier, sequence) = books::sequence_of_period(self.pool, &subscription.id, period).await?;
         let used = earlier.first().and_then(|first| first.lines.first());
         let plan = used.and_then(|line| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::Executor;
+use weir_core::journal::partition_of;
 use weir_pipeline::billing::{self, BillingError, BillingSettings};
 
 use crate::books::{Books, now};
@@ -55,13 +56,14 @@ async fn a_run_killed_half_way_and_repeated_makes_the_same() {
     let mut conn = books.pool.acquire().await.unwrap();
     conn.execute(
         "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF NEW.next_number = 3 THEN RAISE EXCEPTION 'killed'; END IF; RETURN NEW; END $$;
+            IF NEW.next_number = 3 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            RETURN NEW; END $$;
          CREATE TRIGGER die BEFORE UPDATE ON legal_entity FOR EACH ROW EXECUTE FUNCTION die()",
     )
     .await
     .unwrap();
     let error = books.run().await.unwrap_err();
-    assert!(error.to_string().contains("killed"), "{error}");
+    assert!(error.to_string().contains("terminating connection"), "{error}");
     let drafts: i64 = sqlx::query_scalar("SELECT count(*) FROM invoice WHERE status = 'draft'")
         .fetch_one(&books.pool)
         .await
@@ -96,4 +98,54 @@ async fn a_counter_behind_the_topic_gives_no_numbers() {
     let run = billing::run(&books.pool, &BillingSettings::default(), &known, now(), None).await;
     assert!(matches!(run, Err(BillingError::CounterBehind { next_number: 1, in_topic: 1, .. })));
     assert_eq!(books.documents().await, "");
+}
+
+#[tokio::test]
+async fn nobody_is_billed_in_a_currency_that_is_not_theirs() {
+    let mut books = Books::open("runs_currency").await;
+    books.october().await;
+    books.tamper("UPDATE tenant SET currency = 'USD' WHERE id = 'kite'").await;
+    let report = books.run().await.unwrap();
+    let refused: Vec<_> = report.refused.iter().map(|one| format!("{}: {}", one.tenant, one.why)).collect();
+    assert_eq!(refused, ["kite: plan pro v1 is priced in EUR, but the tenant is billed in USD"]);
+    assert_eq!(report.invoices.len(), 2);
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_folded_keeps_only_its_tenants_from_being_billed() {
+    let mut books = Books::open("runs_unfoldable").await;
+    books.october().await;
+    books.tamper("UPDATE batch SET deltas = '\\x00' WHERE from_offset = 0").await;
+    books.tamper("UPDATE installation SET partitions = 2").await;
+    books
+        .tamper(
+            "INSERT INTO batch (partition, generation, from_offset, to_offset, read_count, accepted_count,
+                duplicate_count, rejected_count, forwarded_count, control_count, rejected_by, exceptions,
+                deltas, content_sum, broker_time_max, catalog_version, engine_version)
+            SELECT 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, rejected_by, exceptions, deltas, content_sum,
+                broker_time_max, catalog_version, engine_version FROM batch WHERE accepted_count = 0",
+        )
+        .await;
+    books
+        .tamper(
+            "INSERT INTO journal_partition (partition, generation, first_offset, next_offset,
+                broker_time_max, folded_to, projected_to, rolled_to)
+            SELECT 1, 1, 0, 1, broker_time_max, 0, 0, 0 FROM journal_partition",
+        )
+        .await;
+    let report = books.run().await.unwrap();
+    let of = |partition| {
+        let here = move |tenant: &&str| partition_of(tenant.as_bytes(), 2) == partition;
+        let mut tenants: Vec<_> = ["acme", "birch", "kite"].into_iter().filter(here).collect();
+        tenants.sort_unstable();
+        tenants
+    };
+    let mut refused: Vec<_> = report.refused.iter().map(|one| one.tenant.as_str()).collect();
+    let mut billed: Vec<_> = report.invoices.iter().map(|one| one.tenant.as_str()).collect();
+    refused.sort_unstable();
+    billed.sort_unstable();
+    assert!(!refused.is_empty() && !billed.is_empty(), "{report}");
+    assert_eq!((refused, billed), (of(0), of(1)), "{report}");
+    assert!(report.refused[0].why.starts_with("usage of partition 0 cannot be folded: "), "{report}");
+    assert!(!report.ok());
 }

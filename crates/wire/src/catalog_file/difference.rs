@@ -2,7 +2,8 @@
 //!
 //! Versions are published once: the file may repeat them as they are and add the next
 //! one. A version after the first begins no earlier than now, plus the bound for future
-//! events, plus a margin, so that no event it applies to has been counted yet. A first
+//! events, plus a margin, so that no event it applies to has been counted yet, and means the
+//! same as the one before: a meter what it counts, a plan in which currency. A first
 //! version may begin in the past or from the beginning; whether something that it applies
 //! to was counted already, only the ledger can say. Nothing is ever deleted: what the file
 //! leaves out stays as it is, and is noted.
@@ -14,7 +15,7 @@ use weir_billing::{LegalEntity, PlanVersion};
 use weir_core::Timestamp;
 use weir_metering::meter::Meter;
 
-use super::{Catalog, CatalogFile, Place, Reason, Refusal};
+use super::{Catalog, CatalogFile, Place, PlanPlace, Reason, Refusal};
 
 /// One thing that applying the file adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +56,10 @@ pub fn difference(
     let earliest = now.plus_millis(future_bound_ms.saturating_add(margin_ms));
     let mut refusals = Vec::new();
     let mut changes = legal_entities(current, file, &mut refusals);
-    changes.extend(meters(current, file, earliest, &mut refusals));
-    changes.extend(plans(current, file, earliest, &mut refusals));
+    let meters = (current.meters.as_slice(), file.catalog.meters.as_slice());
+    changes.extend(versions(meters, &file.meter_places, earliest, |place, _| *place, &mut refusals));
+    let plans = (current.plans.as_slice(), file.catalog.plans.as_slice());
+    changes.extend(versions(plans, &file.plan_places, earliest, PlanPlace::of_reason, &mut refusals));
     if refusals.is_empty() {
         return Ok(CatalogDifference { changes, notes: notes(current, &file.catalog) });
     }
@@ -80,89 +83,109 @@ fn legal_entities(current: &Catalog, file: &CatalogFile, refusals: &mut Vec<Refu
     changes
 }
 
-fn meters(
-    current: &Catalog,
-    file: &CatalogFile,
-    earliest: Timestamp,
-    refusals: &mut Vec<Refusal>,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let mut newest: BTreeMap<&str, &Meter> = BTreeMap::new();
-    for meter in &current.meters {
-        let known = newest.entry(meter.key.as_str()).or_insert(meter);
-        if meter.version > known.version {
-            *known = meter;
-        }
-    }
-    for (meter, place) in
-        by_version(&file.catalog.meters, &file.meter_places, |m| (m.key.as_str(), m.version))
-    {
-        let key = meter.key.as_str();
-        let published = current.meters.iter().find(|m| m.key == meter.key && m.version == meter.version);
-        let before = newest.get(key).copied();
-        let version = NewVersion {
-            what: "meter",
-            key,
-            version: meter.version,
-            begins_at: meter.begins_at,
-            newest: before.map_or(0, |m| m.version),
-            newest_begins_at: before.and_then(|m| m.begins_at),
-            earliest,
-        };
-        let reason = match published {
-            Some(published) if published == meter => continue,
-            Some(_) => Some(version.changed()),
-            None => version.refusal().or_else(|| before.and_then(|before| other_meaning(before, meter))),
-        };
-        if let Some(reason) = reason {
-            refusals.push(Refusal { place: *place, reason });
-            continue;
-        }
-        newest.insert(key, meter);
-        changes.push(Change::AddMeter(meter.clone()));
-    }
-    changes
+/// What is published in versions: meters and plans.
+trait Versioned: Clone + PartialEq {
+    const WHAT: &'static str;
+    fn key(&self) -> &str;
+    fn version(&self) -> u32;
+    fn begins_at(&self) -> Option<Timestamp>;
+    /// What it says that no later version may say otherwise: field by field.
+    fn meaning(&self) -> Vec<(&'static str, String)>;
+    fn added(&self) -> Change;
 }
 
-fn plans(
-    current: &Catalog,
-    file: &CatalogFile,
+impl Versioned for Meter {
+    const WHAT: &'static str = "meter";
+
+    fn key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn begins_at(&self) -> Option<Timestamp> {
+        self.begins_at
+    }
+
+    fn meaning(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("aggregation", format!("{:?}", self.aggregation)),
+            ("event_type", self.event_type.clone()),
+            ("unit", self.unit.clone()),
+        ]
+    }
+
+    fn added(&self) -> Change {
+        Change::AddMeter(self.clone())
+    }
+}
+
+impl Versioned for PlanVersion {
+    const WHAT: &'static str = "plan";
+
+    fn key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn begins_at(&self) -> Option<Timestamp> {
+        self.begins_at
+    }
+
+    /// Tenants are billed in one currency for ever.
+    fn meaning(&self) -> Vec<(&'static str, String)> {
+        vec![("currency", self.currency.to_string())]
+    }
+
+    fn added(&self) -> Change {
+        Change::AddPlan(self.clone())
+    }
+}
+
+/// What is new of one kind; `place` says where a refusal stands.
+fn versions<T: Versioned, P>(
+    (current, file): (&[T], &[T]),
+    places: &[P],
     earliest: Timestamp,
+    place: impl Fn(&P, &Reason) -> Place,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    let mut newest: BTreeMap<&str, &PlanVersion> = BTreeMap::new();
-    for plan in &current.plans {
-        let known = newest.entry(plan.key.as_str()).or_insert(plan);
-        if plan.version > known.version {
-            *known = plan;
+    let mut newest: BTreeMap<&str, &T> = BTreeMap::new();
+    for item in current {
+        let known = newest.entry(item.key()).or_insert(item);
+        if item.version() > known.version() {
+            *known = item;
         }
     }
-    for (plan, place) in by_version(&file.catalog.plans, &file.plan_places, |p| (p.key.as_str(), p.version)) {
-        let key = plan.key.as_str();
-        let published = current.plans.iter().find(|p| p.key == plan.key && p.version == plan.version);
-        let before = newest.get(key).copied();
+    for (item, at) in by_version(file, places, |item| (item.key(), item.version())) {
+        let published = current.iter().find(|m| m.key() == item.key() && m.version() == item.version());
+        let before = newest.get(item.key()).copied();
         let version = NewVersion {
-            what: "plan",
-            key,
-            version: plan.version,
-            begins_at: plan.begins_at,
-            newest: before.map_or(0, |p| p.version),
-            newest_begins_at: before.and_then(|p| p.begins_at),
+            what: T::WHAT,
+            key: item.key(),
+            version: item.version(),
+            begins_at: item.begins_at(),
+            newest: before.map_or(0, T::version),
+            newest_begins_at: before.and_then(T::begins_at),
             earliest,
         };
         let reason = match published {
-            Some(published) if published == plan => continue,
+            Some(published) if published == item => continue,
             Some(_) => Some(version.changed()),
-            None => version.refusal(),
+            None => version.refusal().or_else(|| other_meaning(before?, item)),
         };
         if let Some(reason) = reason {
-            let place = place.of_reason(&reason);
-            refusals.push(Refusal { place, reason });
+            refusals.push(Refusal { place: place(at, &reason), reason });
             continue;
         }
-        newest.insert(key, plan);
-        changes.push(Change::AddPlan(plan.clone()));
+        newest.insert(item.key(), item);
+        changes.push(item.added());
     }
     changes
 }
@@ -216,14 +239,10 @@ impl NewVersion<'_> {
     }
 }
 
-fn other_meaning(before: &Meter, meter: &Meter) -> Option<Reason> {
-    let changed = [
-        ("aggregation", before.aggregation != meter.aggregation),
-        ("event_type", before.event_type != meter.event_type),
-        ("unit", before.unit != meter.unit),
-    ];
-    let (field, _) = changed.into_iter().find(|(_, differs)| *differs)?;
-    Some(Reason::MeaningChanged { key: meter.key.to_string(), field })
+fn other_meaning<T: Versioned>(before: &T, item: &T) -> Option<Reason> {
+    let meanings = before.meaning().into_iter().zip(item.meaning());
+    let (field, _) = meanings.filter(|(before, now)| before != now).map(|(before, _)| before).next()?;
+    Some(Reason::MeaningChanged { what: T::WHAT, key: item.key().to_owned(), field })
 }
 
 fn notes(current: &Catalog, file: &Catalog) -> Vec<Note> {
@@ -241,7 +260,7 @@ fn notes(current: &Catalog, file: &Catalog) -> Vec<Note> {
     entities.chain(meters).chain(plans).map(|what| Note { what }).collect()
 }
 
-impl super::PlanPlace {
+impl PlanPlace {
     fn of_reason(&self, reason: &Reason) -> Place {
         match reason {
             Reason::BeginsTooEarly { .. } => self.begins_at,

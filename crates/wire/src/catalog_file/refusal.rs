@@ -102,10 +102,12 @@ pub enum Reason {
         /// The next free version.
         next: u32,
     },
-    /// A new version of a meter that means something else.
-    #[error("a new version of the meter {key} cannot change its {field}; define another meter")]
+    /// A new version that means something else.
+    #[error("a new version of the {what} {key} cannot change its {field}; define another {what}")]
     MeaningChanged {
-        /// Which meter.
+        /// `meter` or `plan`.
+        what: &'static str,
+        /// Which.
         key: String,
         /// What differs.
         field: &'static str,

@@ -297,3 +297,20 @@ fn legal_entities_are_published_once_and_number_apart() {
         "line 1, column 1: \"Germany\" is not a country code of two capital letters such as DE",
     );
 }
+
+#[test]
+fn a_new_version_of_a_plan_keeps_its_currency() {
+    let second = PLAN.replace("version = 1", "version = 2\nbegins_at = \"2027-01-01T00:00:00Z\"");
+    let published = both();
+    let dearer = second.replace("0.10", "0.20");
+    check(
+        &published,
+        &format!("{published}{dearer}"),
+        "+ plan pro v2: EUR, calls per_unit, from 2027-01-01T00:00:00.000Z",
+    );
+    check(
+        &published,
+        &format!("{published}{}", dearer.replace("EUR", "USD")),
+        "line 16, column 1: a new version of the plan pro cannot change its currency; define another plan",
+    );
+}
