@@ -17,6 +17,10 @@ use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_pipeline::billing::BillingSettings;
 use weir_pipeline::settings::CountingSettings;
 
+/// The furthest that events may lie ahead: a day, on which the catalogue's checks of what was
+/// counted already rely.
+const FUTURE_MS_MAX: i64 = weir_backends::catalog::FUTURE_BOUND_MS_MAX;
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,10 +177,17 @@ fn read(file: Option<(&Path, &str)>, variables: &[(String, String)]) -> anyhow::
     for (key, value) in secrets_from_files(variables, &settings)? {
         figment = figment.merge(Serialized::default(&key, value));
     }
-    figment.extract().map_err(|error| {
+    let config: Config = figment.extract().map_err(|error| {
         let words = explained::explained(error, file, &settings);
         anyhow::anyhow!("the configuration cannot be used:\n{words}")
-    })
+    })?;
+    if !(0..=FUTURE_MS_MAX).contains(&config.counting.future_ms) {
+        let found = config.counting.future_ms;
+        bail!(
+            "the configuration cannot be used:\ncounting.future_ms is {found}; 0 to {FUTURE_MS_MAX} can be used"
+        );
+    }
+    Ok(config)
 }
 
 fn from_variables(settings: BTreeSet<String>) -> Env {

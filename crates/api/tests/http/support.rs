@@ -81,7 +81,7 @@ impl House {
         let file = catalog_file::parse(include_str!("../../../../schemas/catalog/example.toml")).unwrap();
         let now = Timestamp::from(chrono::Utc::now());
         let difference = catalog::plan(&pool, &file, now, 3_600_000, 3_600_000).await.unwrap();
-        catalog::apply(&pool, &difference.changes, now).await.unwrap();
+        catalog::apply(&pool, &difference.changes, now, 0).await.unwrap();
         let state = open_state(pool, &kafka, ApiSettings::default()).await;
         let key = platform_key(&state, &SCOPES).await;
         Self { kafka, router: weir_api::router(state.clone()), state, key }

@@ -147,7 +147,7 @@ impl Books {
         Projection::new(&clickhouse).prepare().await.unwrap();
         let file = catalog_file::parse(CATALOGUE).unwrap_or_else(|refusals| panic!("{refusals:?}"));
         let difference = catalog::plan(&pool, &file, now(), 0, 0).await.unwrap();
-        catalog::apply(&pool, &difference.changes, now()).await.unwrap();
+        catalog::apply(&pool, &difference.changes, now(), 0).await.unwrap();
         for (tenant, zone) in [("acme", "UTC"), ("birch", "Europe/Berlin"), ("kite", "Asia/Kolkata")] {
             add_tenant(&pool, tenant, zone).await;
         }

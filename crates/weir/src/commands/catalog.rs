@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::Context;
 use weir_backends::catalog::{self, CatalogError};
-use weir_metering::shard::FUTURE_MS;
 use weir_wire::catalog_file::{self, CatalogDifference, CatalogFile, Refusal};
 
 use crate::cli::Catalog;
@@ -24,7 +23,8 @@ pub(crate) async fn run(config: &Config, command: &Catalog) -> anyhow::Result<bo
     };
     let Some(file) = read(path)? else { return Ok(false) };
     let pool = ledger_pool(config).await?;
-    let difference = match catalog::plan(&pool, &file, now(), FUTURE_MS, MARGIN_MS).await {
+    let future_ms = config.counting.future_ms;
+    let difference = match catalog::plan(&pool, &file, now(), future_ms, MARGIN_MS).await {
         Err(CatalogError::File(refusals)) => {
             refused(path, &refusals);
             return Ok(false);
@@ -35,7 +35,7 @@ pub(crate) async fn run(config: &Config, command: &Catalog) -> anyhow::Result<bo
     if !apply || difference.changes.is_empty() {
         return Ok(true);
     }
-    let version = catalog::apply(&pool, &difference.changes, now()).await?;
+    let version = catalog::apply(&pool, &difference.changes, now(), future_ms).await?;
     eprintln!("Applied {} changes; the catalogue is at version {version}.", difference.changes.len());
     Ok(true)
 }
