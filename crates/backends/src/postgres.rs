@@ -1,5 +1,7 @@
 //! The connection to the ledger, its migrations, and what one installation is.
 
+use std::time::Duration;
+
 use rand::TryRngCore;
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -16,6 +18,24 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../schemas/postg
 
 /// Opens the pool; the first connection is made at once, so that a wrong URL is said at start.
 pub async fn connect(config: &PostgresConfig) -> Result<Pool, StoreError> {
+    connect_with(config, config.connections_max, None).await
+}
+
+/// Opens a pool for whoever asks on behalf of others: of so many connections, on which a
+/// statement that takes longer than `timeout` is ended and its failure is transient.
+pub async fn connect_bounded(
+    config: &PostgresConfig,
+    connections_max: u32,
+    timeout: Duration,
+) -> Result<Pool, StoreError> {
+    connect_with(config, connections_max, Some(timeout)).await
+}
+
+async fn connect_with(
+    config: &PostgresConfig,
+    connections_max: u32,
+    statement_timeout: Option<Duration>,
+) -> Result<Pool, StoreError> {
     const ATTEMPT: &str = "connect to Postgres";
     let options: PgConnectOptions =
         config.url.parse().map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
@@ -24,10 +44,14 @@ pub async fn connect(config: &PostgresConfig) -> Result<Pool, StoreError> {
         ("timezone", "UTC"),
         ("client_min_messages", "error"),
     ]);
+    let options = match statement_timeout {
+        Some(timeout) => options.options([("statement_timeout", format!("{}ms", timeout.as_millis()))]),
+        None => options,
+    };
     PgPoolOptions::new()
         .after_release(|connection, _| Box::pin(no_transaction(connection)))
-        .max_connections(config.connections_max)
-        .acquire_timeout(std::time::Duration::from_secs(5))
+        .max_connections(connections_max)
+        .acquire_timeout(Duration::from_secs(5))
         .connect_with(options)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))

@@ -57,6 +57,12 @@ pub(crate) struct ApiConfig {
     pub body_bytes_max: usize,
     /// Bytes of requests that may wait for Kafka at a time; past it the answer is 503.
     pub in_flight_bytes_max: usize,
+    /// Connections to the ledger that requests share, apart from `postgres.connections_max`:
+    /// whatever callers ask for, counting has its own.
+    pub ledger_connections_max: u32,
+    /// How long the ledger may take over one question of a request, in milliseconds; then it
+    /// is ended and the answer is 503.
+    pub ledger_timeout_ms: u64,
     /// Requests that an API key may send to this process in a minute; 0: any number.
     pub key_requests_per_minute_max: u32,
     /// Past this age a quota answer follows the limit's `when_stale`, in milliseconds.
@@ -126,6 +132,8 @@ impl Default for ApiConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
             body_bytes_max: 8 << 20,
             in_flight_bytes_max: 64 << 20,
+            ledger_connections_max: 8,
+            ledger_timeout_ms: 5_000,
             key_requests_per_minute_max: 0,
             max_staleness_ms: 60_000,
             allow_private_webhooks: false,

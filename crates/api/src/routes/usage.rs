@@ -6,12 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use weir_backends::tenants::usage::{self, ROWS_MAX, UsageLine, UsageQuery};
+use weir_core::time::DAY_MS;
 use weir_core::{Span, TenantId, Timestamp};
 
 use crate::credentials::{Caller, Scope};
 use crate::extract::{PathOf, QueryOf};
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
+
+/// The longest span of one answer: a year and a month.
+const SPAN_DAYS_MAX: i64 = 400;
+/// The longest span of one answer by hour.
+const SPAN_BY_HOUR_DAYS_MAX: i64 = 31;
 
 /// What to ask for.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -20,7 +26,8 @@ use crate::state::ApiState;
 pub struct UsageParameters {
     /// RFC 3339; the start of the current billing period unless given.
     from: Option<String>,
-    /// RFC 3339, not included; the end of the current billing period unless given.
+    /// RFC 3339, not included; the end of the current billing period unless given. At most 400
+    /// days after `from`, or 31 when grouped by hour.
     to: Option<String>,
     /// One meter; all unless given.
     meter: Option<String>,
@@ -86,8 +93,9 @@ pub async fn read(
         let detail = format!("meter: there is no meter {meter:?}; GET /api/v1/meters lists them");
         return Err(Problem::new(Kind::Invalid, detail));
     }
-    let span = span(&state, &tenant, &parameters).await?;
     let groups = groups(parameters.group_by.as_deref().unwrap_or("meter"))?;
+    let span = span(&state, &tenant, &parameters).await?;
+    check_span(span, groups.hour)?;
     let query = UsageQuery {
         tenant,
         span,
@@ -139,6 +147,17 @@ fn groups(text: &str) -> Result<Groups, Problem> {
         }
     }
     Ok(groups)
+}
+
+fn check_span(span: Span, by_hour: bool) -> Result<(), Problem> {
+    let (days, named) =
+        if by_hour { (SPAN_BY_HOUR_DAYS_MAX, "days by hour") } else { (SPAN_DAYS_MAX, "days") };
+    if span.end > span.start.plus_millis(days * DAY_MS) {
+        let Span { start, end } = span;
+        let detail = format!("from {start} to {end} is longer than {days} {named}; ask for a part at a time");
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    Ok(())
 }
 
 async fn span(state: &ApiState, tenant: &TenantId, parameters: &UsageParameters) -> Result<Span, Problem> {

@@ -11,3 +11,4 @@ mod refusals;
 mod sockets;
 mod support;
 mod tenants;
+mod usage;

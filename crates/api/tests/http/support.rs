@@ -39,6 +39,8 @@ pub(crate) struct House {
     pub(crate) router: Router,
     /// A platform key that may do everything.
     pub(crate) key: String,
+    /// Where the ledger is.
+    pub(crate) postgres_url: String,
 }
 
 /// An answer, read.
@@ -84,13 +86,24 @@ impl House {
         catalog::apply(&pool, &difference.changes, now, 0).await.unwrap();
         let state = open_state(pool, &kafka, ApiSettings::default()).await;
         let key = platform_key(&state, &SCOPES).await;
-        Self { kafka, router: weir_api::router(state.clone()), state, key }
+        let router = weir_api::router(state.clone());
+        Self { kafka, router, state, key, postgres_url: postgres.url }
+    }
+
+    /// Another API process with connections of its own.
+    pub(crate) async fn beside_with(&self, pool: postgres::Pool) -> Self {
+        self.of(open_state(pool, &self.kafka, ApiSettings::default()).await, &self.kafka)
+    }
+
+    fn of(&self, state: ApiState, kafka: &KafkaConfig) -> Self {
+        let router = weir_api::router(state.clone());
+        let (key, postgres_url) = (self.key.clone(), self.postgres_url.clone());
+        Self { kafka: kafka.clone(), router, state, key, postgres_url }
     }
 
     /// Another API process on the same ledger, with other settings or another journal.
     pub(crate) async fn beside(&self, kafka: &KafkaConfig, settings: ApiSettings) -> Self {
-        let state = open_state(self.state.pool.clone(), kafka, settings).await;
-        Self { kafka: kafka.clone(), router: weir_api::router(state.clone()), state, key: self.key.clone() }
+        self.of(open_state(self.state.pool.clone(), kafka, settings).await, kafka)
     }
 
     /// Sends a request with the platform's key, unless it brings its own.

@@ -1,5 +1,6 @@
 //! Alerts that were raised, newest first, read from the outbox: each has exactly one row for
-//! the alerts topic.
+//! the alerts topic. Invoices are told to that topic too, and are no alerts: whoever may read
+//! usage need not see them.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub struct RaisedAlert {
 }
 
 const LIST: &str = "SELECT id, tenant, created_at, body FROM outbox
-    WHERE kind = 'alert_topic' AND ($1::text IS NULL OR tenant = $1)
+    WHERE kind = 'alert_topic' AND body->>'type' SIMILAR TO '(quota|usage).%' AND ($1::text IS NULL OR tenant = $1)
         AND ($2::text IS NULL OR (created_at, id) < (SELECT created_at, id FROM outbox WHERE id = $2))
     ORDER BY created_at DESC, id DESC LIMIT $3";
 

@@ -15,7 +15,7 @@ use weir_api::state::Journal;
 use weir_api::{ApiSettings, ApiState};
 use weir_backends::journal::{Producer, quota_feed, topics};
 use weir_backends::ledger::month;
-use weir_backends::postgres::Pool;
+use weir_backends::postgres::{self, Pool};
 use weir_backends::tenants;
 use weir_pipeline::aggregator::{Aggregator, run_aggregator};
 use weir_pipeline::clock::Clock;
@@ -66,7 +66,8 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
         let journal =
             Journal { producer: producer.clone(), topic: config.kafka.usage_topic.clone(), partitions };
         let metrics = Arc::new(ApiMetrics::register(&registry)?);
-        let state = ApiState::open(pool.clone(), journal, board, api_settings(&config), metrics).await?;
+        let state =
+            ApiState::open(api_pool(&config).await?, journal, board, api_settings(&config), metrics).await?;
         state.spawn_refresher(stop.clone());
         let listener = listen("api.listen", config.api.listen).await?;
         parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));
@@ -201,6 +202,13 @@ fn delivery(
         allow_private: config.api.allow_private_webhooks,
         metrics: Arc::new(OutboxMetrics::register(registry)?),
     })
+}
+
+/// The API's own connections, so that no caller can keep counting from the ledger.
+async fn api_pool(config: &Config) -> anyhow::Result<Pool> {
+    let timeout = Duration::from_millis(config.api.ledger_timeout_ms);
+    let pool = postgres::connect_bounded(&config.postgres, config.api.ledger_connections_max, timeout);
+    pool.await.context("connect the API to Postgres")
 }
 
 fn api_settings(config: &Config) -> ApiSettings {
