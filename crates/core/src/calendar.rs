@@ -7,6 +7,10 @@ use chrono_tz::Tz;
 
 use crate::time::{HourAlignment, Span, Timestamp};
 
+/// How many months after the anchor the zone's offset must fit: anchors lie up to ten years
+/// back, and the years after today are those that zone data tells.
+const ALIGNED_MONTHS: u32 = 144;
+
 /// Where a tenant's billing periods begin: local midnight of `anchor` and of the
 /// same day in each later month (the month's last day where it has no such day).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +25,9 @@ pub enum CalendarError {
     /// Not a name of the IANA time zone database.
     #[error("{0:?} is not an IANA time zone such as Europe/Berlin")]
     UnknownZone(String),
-    /// The zone's offset from UTC changes by a part of an hour, so no hour fits it all year.
+    /// The zone's offset from UTC changes by a part of an hour, so no hour fits it all the time.
     #[error(
-        "the time zone {0} moves by a part of an hour during the year; usage kept by the hour cannot follow it, choose another billing zone"
+        "the time zone {0} moves by a part of an hour during these years; usage kept by the hour cannot follow it, choose another billing zone"
     )]
     UnevenZone(String),
     /// A period outside the years that Weir keeps.
@@ -68,11 +72,11 @@ impl BillingCalendar {
         Ok(periods)
     }
 
-    /// How far past the UTC hour the zone's hours begin, looked at over the year from the anchor.
+    /// How far past the UTC hour the zone's hours begin, looked at over the years from the anchor.
     pub fn hour_alignment(&self) -> Result<HourAlignment, CalendarError> {
         let uneven = || CalendarError::UnevenZone(self.zone.name().to_owned());
         let mut found: Option<i32> = None;
-        for index in 0..=12 {
+        for index in 0..=ALIGNED_MONTHS {
             let start = self.start_of(index)?.to_chrono();
             let offset = self.zone.offset_from_utc_datetime(&start.naive_utc()).fix().local_minus_utc();
             let past_hour = (-offset).rem_euclid(3600);
@@ -139,5 +143,9 @@ mod tests {
         assert_eq!(minutes("Asia/Kolkata"), Ok(30));
         assert_eq!(minutes("Asia/Kathmandu"), Ok(15));
         assert!(minutes("Australia/Lord_Howe").is_err());
+        // It moved from half an hour past to the hour in May 2018.
+        let korea = |anchor: &str| BillingCalendar::new("Asia/Pyongyang", anchor.parse().unwrap()).unwrap();
+        assert!(korea("2016-07-01").hour_alignment().is_err());
+        assert_eq!(korea("2018-06-01").hour_alignment().map(HourAlignment::minutes), Ok(0));
     }
 }

@@ -38,6 +38,35 @@ fn periods_are_extended_before_they_run_out() {
 }
 
 #[test]
+fn periods_follow_each_other_whatever_the_zone_data_says_later() {
+    in_house(|house| async move {
+        house.tenant("paraguay").await;
+        // As if the rules in force then had ended the last stored period an hour later.
+        let pool = &house.state.pool;
+        let moved = "UPDATE billing_period SET ends_at = ends_at + interval '1 hour'
+            WHERE tenant = 'paraguay' AND number = (SELECT max(number) FROM billing_period WHERE tenant = 'paraguay')
+            RETURNING number, ends_at";
+        let (number, end): (i32, chrono::DateTime<chrono::Utc>) =
+            sqlx::query_as(moved).fetch_one(pool).await.unwrap();
+        let now = Timestamp::from(chrono::Utc::now());
+        tenants::extend_periods(pool, now.plus_millis(200 * DAY_MS)).await.unwrap();
+        let start: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(
+            "SELECT starts_at FROM billing_period WHERE tenant = 'paraguay' AND number = $1",
+        )
+        .bind(number + 1)
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        assert_eq!(start, end);
+        let apart = "INSERT INTO billing_period (tenant, number, starts_at, ends_at)
+            SELECT tenant, number + 1, ends_at - interval '1 hour', ends_at + interval '30 days'
+            FROM billing_period WHERE tenant = 'paraguay' ORDER BY number DESC LIMIT 1";
+        let error = sqlx::query(apart).execute(pool).await.unwrap_err().to_string();
+        assert!(error.contains("billing_period_chain"), "{error}");
+    });
+}
+
+#[test]
 fn another_plan_holds_from_the_next_period() {
     in_house(|house| async move {
         house.tenant("switch").await;

@@ -1,10 +1,12 @@
 //! Billing periods as rows: computed once from the tenant's calendar, thirteen months
-//! ahead, and never computed again. Period 0 begins on the anchor.
+//! ahead, and never computed again: not even when the zone's rules change, so the next one
+//! begins where the last stored one ends. Period 0 begins on the anchor.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
+use weir_core::calendar::CalendarError;
 use weir_core::time::DAY_MS;
-use weir_core::{BillingCalendar, Timestamp};
+use weir_core::{BillingCalendar, Span, Timestamp};
 
 use super::TenantError;
 use crate::StoreError;
@@ -19,6 +21,8 @@ const INSERT: &str = "INSERT INTO billing_period (tenant, number, starts_at, end
     SELECT $1, number, starts_at, ends_at
     FROM unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) AS p (number, starts_at, ends_at)
     ON CONFLICT (tenant, number) DO NOTHING";
+const LAST: &str = "SELECT number, ends_at FROM billing_period
+    WHERE tenant = $1 ORDER BY number DESC LIMIT 1";
 const RUNNING_OUT: &str = "SELECT t.id, t.zone, t.anchor
     FROM tenant t LEFT JOIN billing_period p ON p.tenant = t.id
     WHERE t.status IN ('active', 'trial', 'suspended')
@@ -32,13 +36,15 @@ pub(super) async fn write(
     calendar: &BillingCalendar,
     now: Timestamp,
 ) -> Result<u64, TenantError> {
+    let failed = |error| StoreError::postgres("read a tenant's last billing period", &error);
+    let last: Option<(i32, DateTime<Utc>)> =
+        sqlx::query_as(LAST).bind(tenant).fetch_optional(&mut *conn).await.map_err(failed)?;
+    let last = last.map(|(number, end)| (number, Timestamp::from(end)));
     let until = now.plus_millis(AHEAD_MS);
-    let mut spans =
-        calendar.periods_until(until).map_err(|e| TenantError::invalid("/anchor", e.to_string()))?;
-    if spans.is_empty() {
-        spans = vec![calendar.period(0).map_err(|e| TenantError::invalid("/anchor", e.to_string()))?];
-    }
-    let numbers: Vec<i32> = (0..).take(spans.len()).collect();
+    let spans =
+        following(calendar, last, until).map_err(|e| TenantError::invalid("/anchor", e.to_string()))?;
+    let first = last.map_or(0, |(number, _)| number + 1);
+    let numbers: Vec<i32> = (first..).take(spans.len()).collect();
     let starts: Vec<_> = spans.iter().map(|span| span.start.to_chrono()).collect();
     let ends: Vec<_> = spans.iter().map(|span| span.end.to_chrono()).collect();
     let done = sqlx::query(INSERT)
@@ -50,6 +56,30 @@ pub(super) async fn write(
         .await
         .map_err(|error| StoreError::postgres("write billing periods", &error))?;
     Ok(done.rows_affected())
+}
+
+/// The periods after the last one that is stored, which begin before `until`; period 0 where
+/// none is stored.
+fn following(
+    calendar: &BillingCalendar,
+    last: Option<(i32, Timestamp)>,
+    until: Timestamp,
+) -> Result<Vec<Span>, CalendarError> {
+    let Some((number, mut end)) = last else {
+        let spans = calendar.periods_until(until)?;
+        return if spans.is_empty() { Ok(vec![calendar.period(0)?]) } else { Ok(spans) };
+    };
+    let mut spans = Vec::new();
+    let next = u32::try_from(number).map_or(0, |number| number.saturating_add(1));
+    for number in next.. {
+        if end >= until {
+            break;
+        }
+        let span = Span { start: end, end: calendar.period(number)?.end };
+        end = span.end;
+        spans.push(span);
+    }
+    Ok(spans)
 }
 
 /// Gives more periods to tenants that run out of them within ten months. Meant to be
