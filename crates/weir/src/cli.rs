@@ -240,6 +240,9 @@ pub(crate) enum Bill {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Tell the topic of invoice numbers all of them again, after it was lost.
+    #[command(after_help = help::BILL_RETELL)]
+    Retell,
 }
 
 /// `weir invoice`.

@@ -132,6 +132,15 @@ Example:
 
 Exit codes: 0 everything that has closed is billed, 1 something was refused or failed, 2 a wrong call.";
 
+pub(crate) const BILL_RETELL: &str =
+    "Changes the ledger: every number that was told to the topic waits for delivery again.
+For a topic that was lost while the ledger was not; a ledger that was restored must not do it.
+
+Example:
+  weir bill retell
+
+Exit codes: 0 done, 1 it failed, 2 a wrong call.";
+
 pub(crate) const INVOICE_SHOW: &str = "Changes nothing.
 
 Example:

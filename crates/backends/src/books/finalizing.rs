@@ -190,7 +190,8 @@ impl Finalizing {
             kind: OutboxKind::InvoiceTopic,
             tenant: Some(tenant.to_owned()),
             endpoint_id: None,
-            topic_key: Some(self.entity.as_str().to_owned()),
+            // A key of its own: the topic is compacted, and an older number may be told last.
+            topic_key: Some(format!("{}/{}", self.entity, self.number)),
             body: told.topic.clone(),
         };
         enqueue(&mut self.transaction, &[number]).await

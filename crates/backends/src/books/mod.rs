@@ -22,7 +22,7 @@ pub use due::{
 };
 pub use evidence::{Evidence, SubscriptionFacts, UsageRow, UsageRows};
 pub use finalizing::{Finalized, Finalizing};
-pub use numbers::{LastNumber, counters, last_numbers_in_topic};
+pub use numbers::{LastNumber, counters, last_numbers_in_topic, retell_numbers, told_numbers};
 pub use usage::{MeterTotals, PeriodUsage, usage_of_period};
 
 use crate::StoreError;

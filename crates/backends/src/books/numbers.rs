@@ -1,5 +1,6 @@
 //! The numbers that were given: by the ledger's counters, and by the topic that is told of
-//! each. Where the topic knows a higher one, the ledger has gone back in time.
+//! each. Where the topic knows a higher one, the ledger has gone back in time. The topic is
+//! compacted and numbers are told in any order, so each has a key of its own.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::journal::producer::client_config;
 use crate::postgres::Pool;
 
 const ATTEMPT: &str = "read the topic of invoice numbers";
-/// The topic holds a record per legal entity after compaction; this is for a slow broker.
+/// How long the broker may be silent.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a legal entity's counter stands.
@@ -44,6 +45,26 @@ pub async fn counters(pool: &Pool) -> Result<Vec<LastNumber>, StoreError> {
         .collect())
 }
 
+const TOLD: &str = "SELECT split_part(topic_key, '/', 1),
+        max(regexp_replace(body->>'number', '^.*-', '')::bigint)
+    FROM outbox WHERE kind = 'invoice_topic' AND delivered_at IS NOT NULL GROUP BY 1";
+const RETELL: &str =
+    "UPDATE outbox SET delivered_at = NULL, failed_at = NULL, next_attempt_at = clock_timestamp()
+    WHERE kind = 'invoice_topic' AND (delivered_at IS NOT NULL OR failed_at IS NOT NULL)";
+
+/// The highest number of each legal entity that the topic was told of, and has acknowledged.
+pub async fn told_numbers(pool: &Pool) -> Result<BTreeMap<String, i64>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as(TOLD).fetch_all(pool).await.map_err(failed("read which numbers were told"))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Has every number told to the topic again; how many there are.
+pub async fn retell_numbers(pool: &Pool) -> Result<u64, StoreError> {
+    let done = sqlx::query(RETELL).execute(pool).await.map_err(failed("have the numbers told again"))?;
+    Ok(done.rows_affected())
+}
+
 /// The highest counter in the topic for each legal entity. Empty when the topic is, or is
 /// not there yet. Blocking work is done off the runtime's threads.
 pub async fn last_numbers_in_topic(config: &KafkaConfig) -> Result<BTreeMap<String, i64>, StoreError> {
@@ -59,6 +80,8 @@ fn read_topic(config: &KafkaConfig) -> Result<BTreeMap<String, i64>, StoreError>
     let consumer: BaseConsumer = client_config(config, "billing")
         .set("group.id", "weir-billing")
         .set("enable.auto.commit", "false")
+        // Records that are gone while it reads must not be passed over.
+        .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .create()
         .map_err(kafka)?;
@@ -88,14 +111,15 @@ fn read_to_ends(
     mut ends: BTreeMap<i32, i64>,
 ) -> Result<BTreeMap<String, i64>, StoreError> {
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
-    let begun = Instant::now();
+    let mut heard = Instant::now();
     while !ends.is_empty() {
-        if begun.elapsed() > TIMEOUT {
-            let reason = format!("{topic} could not be read to its end within {} s", TIMEOUT.as_secs());
+        if heard.elapsed() > TIMEOUT {
+            let reason = format!("{topic} could not be read to its end: silence for {} s", TIMEOUT.as_secs());
             return Err(StoreError::Transient { attempt: ATTEMPT, reason });
         }
         if let Some(message) = consumer.poll(Duration::from_millis(200)) {
             let message = message.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+            heard = Instant::now();
             if let (Some(key), Some(value)) = (message.key(), message.payload()) {
                 let (entity, counter) = number_of(key, value)?;
                 let known = last.entry(entity).or_default();
@@ -114,7 +138,8 @@ fn read_to_ends(
 
 fn number_of(key: &[u8], value: &[u8]) -> Result<(String, i64), StoreError> {
     let corrupt = |error: &dyn std::fmt::Display| StoreError::corrupt(ATTEMPT, error);
-    let entity = std::str::from_utf8(key).map_err(|error| corrupt(&error))?;
+    let key = std::str::from_utf8(key).map_err(|error| corrupt(&error))?;
+    let entity = key.split_once('/').map_or(key, |(entity, _)| entity);
     let body: serde_json::Value = serde_json::from_slice(value).map_err(|error| corrupt(&error))?;
     let number = body.get("number").and_then(serde_json::Value::as_str).unwrap_or_default();
     let number = InvoiceNumber::parse(number).map_err(|error| corrupt(&error))?;

@@ -10,6 +10,7 @@ pub mod export;
 pub mod verify;
 
 mod finalize;
+mod numbers;
 mod report;
 mod run;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use weir_backends::StoreError;
 use weir_core::time::{DAY_MS, HOUR_MS};
 
+pub use numbers::numbers_in_topic;
 pub use report::{MadeDocument, Refused, RunReport, Waiting};
 pub use run::run;
 pub use verify::{Outcome, VerifyReport, Which, verify, verify_ledger_only};
@@ -55,6 +57,18 @@ pub enum BillingError {
         /// What the ledger would give next.
         next_number: i64,
         /// The highest number that was told.
+        in_topic: i64,
+    },
+    /// The topic of numbers has lost what it was told.
+    #[error(
+        "the topic of invoice numbers knows those of {legal_entity} up to {in_topic}, but it has acknowledged {told}: it was lost, or is another topic; if the ledger is right, `weir bill retell` has `weir serve` tell it all numbers again"
+    )]
+    TopicBehind {
+        /// Which legal entity.
+        legal_entity: String,
+        /// The highest number that the topic has acknowledged.
+        told: i64,
+        /// The highest number in it.
         in_topic: i64,
     },
     /// No document has that number.

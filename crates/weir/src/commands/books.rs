@@ -15,17 +15,27 @@ use crate::config::Config;
 
 use super::{Answer, known_tenant, ledger_pool, now};
 
-/// `weir bill run`.
+/// `weir bill`.
 pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool> {
-    let Bill::Run { tenant } = command;
+    match command {
+        Bill::Run { tenant } => run(config, tenant.as_deref()).await,
+        Bill::Retell => {
+            let numbers = books::retell_numbers(&ledger_pool(config).await?).await?;
+            eprintln!("{numbers} numbers will be told again by `weir serve` (role delivery).");
+            Ok(true)
+        }
+    }
+}
+
+async fn run(config: &Config, tenant: Option<&str>) -> anyhow::Result<bool> {
     if !config.ledger.single_node {
         eprintln!(
             "weir: note: invoice numbers leave the house; without a synchronous standby set ledger.single_node = true to say so"
         );
     }
     let pool = ledger_pool(config).await?;
-    let only = known_tenant(&pool, tenant.as_deref()).await?;
-    let last = books::last_numbers_in_topic(&config.kafka).await?;
+    let only = known_tenant(&pool, tenant).await?;
+    let last = billing::numbers_in_topic(&pool, &config.kafka).await?;
     let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
     println!("{report}");
     Ok(report.ok())
