@@ -222,21 +222,55 @@ fn secrets_from_files(
     Ok(found)
 }
 
+/// What stands for a secret.
+const BLANK: &str = "…";
+/// Settings of the Kafka driver that hold no secret; of the others only the names are shown.
+const SHOWN_KAFKA_SETTINGS: [&str; 10] = [
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.endpoint.identification.algorithm",
+    "client.id",
+    "broker.address.family",
+];
+
+/// Leaves a URL's user, and blanks its password and what stands behind `?`.
+fn blank_secrets_in(url: &mut String) {
+    let (before, query) = match url.split_once('?') {
+        Some((before, _)) => (before, format!("?{BLANK}")),
+        None => (url.as_str(), String::new()),
+    };
+    let (scheme, rest) = before.split_once("://").map_or(("", before), |(scheme, rest)| (scheme, rest));
+    let mark = if scheme.is_empty() { "" } else { "://" };
+    // A password may hold an `@`; what stands behind the last one is the host.
+    let rest = match rest.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((user, _)) => format!("{user}:{BLANK}@{host}"),
+            None => format!("{user}@{host}"),
+        },
+        None => rest.to_owned(),
+    };
+    *url = format!("{scheme}{mark}{rest}{query}");
+}
+
 /// The configuration as TOML with secrets blanked.
 pub(crate) fn redacted(config: &Config) -> anyhow::Result<String> {
     let mut shown = config.clone();
-    if let Some((scheme, rest)) = shown.postgres.url.split_once("://")
-        && let Some((user, host)) = rest.split_once('@')
-    {
-        let user = user.split(':').next().unwrap_or_default();
-        shown.postgres.url = format!("{scheme}://{user}@{host}");
+    blank_secrets_in(&mut shown.postgres.url);
+    blank_secrets_in(&mut shown.clickhouse.url);
+    if let Some(url) = &mut shown.kafka.schema_registry_url {
+        blank_secrets_in(url);
     }
     if !shown.clickhouse.password.is_empty() {
-        shown.clickhouse.password = "…".into();
+        shown.clickhouse.password = BLANK.into();
     }
     for (name, value) in &mut shown.kafka.settings {
-        if name.contains("password") || name.contains("secret") {
-            *value = "…".into();
+        if !SHOWN_KAFKA_SETTINGS.contains(&name.as_str()) {
+            *value = BLANK.into();
         }
     }
     toml::to_string_pretty(&shown).context("show the configuration")
@@ -246,15 +280,23 @@ pub(crate) fn redacted(config: &Config) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a file of this text.
-    fn refused(text: &str) -> String {
+    /// Hands over a file of this text.
+    fn in_file<T>(text: &str, use_it: impl FnOnce(&Path) -> T) -> T {
         let folder = std::env::temp_dir().join(format!("weir-config-{}-{}", std::process::id(), text.len()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("weir.toml");
         std::fs::write(&path, text).unwrap();
-        let error = read(Some((&path, text)), &[]).unwrap_err().to_string();
+        let found = use_it(&path);
         std::fs::remove_dir_all(&folder).unwrap();
-        error.replace(&format!("{}/", folder.display()), "")
+        found
+    }
+
+    /// What is wrong with a file of this text.
+    fn refused(text: &str) -> String {
+        in_file(text, |path| {
+            let error = read(Some((path, text)), &[]).unwrap_err().to_string();
+            error.replace(&format!("{}/", path.parent().unwrap().display()), "")
+        })
     }
 
     fn check(text: &str, words: &str) {
@@ -283,6 +325,35 @@ mod tests {
     fn a_file_that_is_no_toml_is_said_with_its_line() {
         let words = refused("[kafka\n");
         assert!(words.contains("weir.toml: ") && words.contains("line 1"), "{words}");
+    }
+
+    #[test]
+    fn what_is_shown_holds_no_secret() {
+        let variables = [
+            ("WEIR_POSTGRES__URL", "postgres://weir:s3cret@with@at@db:5432/weir?password=s3cret"),
+            ("WEIR_CLICKHOUSE__URL", "http://reader:s3cret@clickhouse:8123"),
+            ("WEIR_CLICKHOUSE__PASSWORD", "s3cret"),
+            ("WEIR_KAFKA__SCHEMA_REGISTRY_URL", "https://key:s3cret@registry"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let text = "[kafka.settings]\n\"security.protocol\" = \"SASL_SSL\"\n\"ssl.key.pem\" = \"s3cret\"\n\
+                    \"sasl.oauthbearer.config\" = \"s3cret\"\n\"sasl.password\" = \"s3cret\"\n";
+        let config = in_file(text, |path| read(Some((path, text)), &variables));
+        let shown = redacted(&config.unwrap()).unwrap();
+        assert!(!shown.contains("s3cret") && !shown.contains("with@"), "{shown}");
+        for part in
+            ["weir:…@db:5432/weir?…", "reader:…@clickhouse:8123", "key:…@registry", "SASL_SSL", "ssl.key.pem"]
+        {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+
+    #[test]
+    fn events_lie_a_day_ahead_at_most() {
+        check(
+            "[counting]\nfuture_ms = 86400001\n",
+            "counting.future_ms is 86400001; 0 to 86400000 can be used",
+        );
     }
 
     #[test]
