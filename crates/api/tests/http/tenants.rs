@@ -77,8 +77,21 @@ fn limits_in_both_forms() {
         );
         house.json("PUT", &path, &[("if-match", "\"0\"")], short).await.expect(412);
         let long = json!({ "limits": [{ "meter": "api_calls", "limit": 5, "enforcement": "soft", "thresholds_percent": [50, 100] }] });
-        let put = house.json("PUT", &path, &[("if-match", "\"1\"")], long).await.expect(200);
-        assert_eq!((put.header("etag"), put.body["limits"].as_array().unwrap().len()), ("\"2\"", 1));
+        let first = put.body["revision"].as_i64().unwrap();
+        assert_eq!(put.header("etag"), format!("\"{first}\""));
+        let seen = format!("\"{first}\"");
+        let put = house.json("PUT", &path, &[("if-match", &seen)], long).await.expect(200);
+        let second = put.body["revision"].as_i64().unwrap();
+        assert!(second > first && put.body["limits"].as_array().unwrap().len() == 1, "{}", put.body);
+        // A ledger restored to before them; the journal still holds the second revision.
+        sqlx::query("DELETE FROM tenant_limits WHERE tenant = 'limited'")
+            .execute(&house.state.pool)
+            .await
+            .unwrap();
+        let again = json!({ "storage": 7 });
+        let put = house.json("PUT", &path, &[("if-match", "*")], again).await.expect(200);
+        let third = put.body["revision"].as_i64().unwrap();
+        assert!(third > second, "{}", put.body);
         for (body, pointer) in [
             (json!({ "moonlight": 1 }), "/moonlight"),
             (json!({ "storage": -1 }), "/storage"),
@@ -94,8 +107,8 @@ fn limits_in_both_forms() {
         .fetch_all(&house.state.pool)
         .await
         .unwrap();
-        let expected =
-            ["limits/limited/1", "limits/limited/2"].map(|id| (id.to_owned(), "limited".to_owned()));
+        let expected = [first, second, third]
+            .map(|revision| (format!("limits/limited/{revision}"), "limited".to_owned()));
         assert_eq!(controls, expected);
     });
 }

@@ -1,6 +1,9 @@
 //! The limits that someone asked for. They come into force through the journal: the change
 //! and the control record that carries it are written in one transaction (invariant 16), and
 //! the outbox delivers the record to the tenant's partition.
+//!
+//! Only a higher revision comes into force, so revisions rise with the clock: after a ledger
+//! was restored, the journal may still hold records with revisions that it does not know.
 
 use serde_json::json;
 use weir_core::{TenantId, Timestamp};
@@ -61,7 +64,8 @@ pub async fn put(
     if let Some(expected) = expected.filter(|expected| *expected != current) {
         return Err(TenantError::Revision { expected, current });
     }
-    let set = LimitSet { tenant: tenant.clone(), revision: current + 1, limits };
+    let revision = now.millis().max(current + 1);
+    let set = LimitSet { tenant: tenant.clone(), revision, limits };
     set.validate().map_err(|error| TenantError::invalid("/limits", error.to_string()))?;
     sqlx::query(UPSERT)
         .bind(tenant.as_str())
