@@ -39,6 +39,9 @@ pub const CONTROL_TICK: &str = "tick";
 pub const HOP_ONCE: &str = "1";
 /// The largest value that is read unless the configuration says otherwise, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1_048_576;
+/// The most that key and headers may have together, in bytes: forwarded and dead-lettered
+/// records carry them and more, and must still fit into a topic.
+pub const HEADERS_BYTES_MAX: usize = 65_536;
 
 /// A record as the broker gave it.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +158,7 @@ fn format_of(record: &RawRecord<'_>) -> Format {
 
 /// The schema that must be asked of a registry before the record can be read, if any.
 pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize) -> Option<SchemaId> {
-    if record.payload.is_none_or(|payload| payload.len() > bytes_max) {
+    if record.payload.is_none() || oversize(record, bytes_max).is_some() {
         return None;
     }
     match format_of(record) {
@@ -167,7 +170,7 @@ pub fn needed_schema(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usi
 /// Reads a record into a batch: as [`decode_record`], but most events go into the batch's
 /// buffer from where they stand.
 pub fn decode_into(schemas: &SchemaSet, record: &RawRecord<'_>, bytes_max: usize, batch: &mut Batch) {
-    let fits = record.payload.is_some_and(|payload| payload.len() <= bytes_max);
+    let fits = record.payload.is_some() && oversize(record, bytes_max).is_none();
     let replayed = ReplayOrigin::parse(record.headers).is_some();
     let framed = fits && !replayed && matches!(format_of(record), Format::Avro);
     let broker_time = Timestamp::clamped(record.broker_time_ms);
@@ -195,9 +198,7 @@ fn decode_body(
     bytes_max: usize,
 ) -> Result<RecordBody, EventProblem> {
     let payload = record.payload.unwrap_or_default();
-    if payload.len() > bytes_max {
-        let detail =
-            format!("the value has {} bytes, more than the {bytes_max} that are read", payload.len());
+    if let Some(detail) = oversize(record, bytes_max) {
         return Err(EventProblem::of(RejectReason::Oversized, detail));
     }
     let mut event: UsageEvent = match format_of(record) {
@@ -231,6 +232,19 @@ fn decode_body(
     let arrived_at = || ReplayOrigin::parse(record.headers).map(|origin| origin.broker_time);
     event.time = event.time.or_else(arrived_at);
     Ok(RecordBody::Event { event, hops: hops_of(record) })
+}
+
+/// What of a record is too large, in words.
+fn oversize(record: &RawRecord<'_>, bytes_max: usize) -> Option<String> {
+    let value = record.payload.map_or(0, <[u8]>::len);
+    if value > bytes_max {
+        return Some(format!("the value has {value} bytes, more than the {bytes_max} that are read"));
+    }
+    let headers = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let beside = headers + record.key.map_or(0, <[u8]>::len);
+    (beside > HEADERS_BYTES_MAX).then(|| {
+        format!("key and headers have {beside} bytes, more than the {HEADERS_BYTES_MAX} that are read")
+    })
 }
 
 /// How often a record was forwarded. A header that cannot be read counts as once, so

@@ -161,6 +161,9 @@ fn bad_input_is_named() {
     check_unreadable(&[], &huge, Oversized, "10485760 bytes, more than the 1048576");
     check_unreadable(STRUCTURED, &huge, Oversized, "10485760 bytes");
     check_unreadable(&[("weir-control", b"limits")], &huge, Oversized, "10485760 bytes");
+    let long = vec![b'x'; 65_536];
+    let words = "key and headers have 65547 bytes, more than the 65536";
+    check_unreadable(&[("x-trace", &long)], &avro, Oversized, words);
     check_unreadable(&[], &avro[..avro.len() - 1], Malformed, "version 2 of Weir's own");
     check_unreadable(&[], &[&avro[..], b"x"].concat(), Malformed, "1 bytes are left over");
     check_unreadable(&[], &unknown, UnknownSchema, "no schema is known for id 77");
