@@ -7,6 +7,7 @@ pub mod body;
 pub mod envelope;
 pub mod judge;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -31,6 +32,8 @@ const TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
 const TRACEPARENT_BYTES_MAX: usize = 128;
 /// Bodies above this are taken apart on a thread of their own, in bytes.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// More events than this are judged in parts, and encoded on a thread of their own.
+pub(crate) const INLINE_EVENTS_MAX: usize = 256;
 
 /// Send events: one CloudEvent (structured or binary), or many (a batch, or a plain array).
 #[utoipa::path(
@@ -75,29 +78,35 @@ pub async fn ingest(
     let decoded = if bytes.len() <= INLINE_BYTES_MAX {
         envelope::decode(form, &headers, &bytes, events_max)
     } else {
-        tokio::task::spawn_blocking(move || envelope::decode(form, &headers, &bytes, events_max))
-            .await
-            .map_err(|error| {
-                Problem::new(Kind::Internal, format!("the body could not be taken apart: {error}"))
-            })?
+        body::off_runtime(move || envelope::decode(form, &headers, &bytes, events_max)).await?
     }?;
     let judged = judge::judge(&state, &caller, decoded).await?;
-    deliver(&state, &judged.accepted, &parts.headers).await?;
-    state.metrics.events.with_label_values(&["accepted"]).inc_by(count(judged.accepted.len()));
+    let accepted = judged.accepted.len();
+    deliver(&state, judged.accepted, &parts.headers).await?;
+    state.metrics.events.with_label_values(&["accepted"]).inc_by(count(accepted));
     state.metrics.events.with_label_values(&["rejected"]).inc_by(count(judged.rejected.len()));
-    answer::answer(judged.accepted.len(), judged.rejected, &parts.headers)
+    answer::answer(accepted, judged.rejected, &parts.headers)
 }
 
 fn count(events: usize) -> u64 {
     u64::try_from(events).unwrap_or(u64::MAX)
 }
 
-async fn deliver(state: &ApiState, events: &[UsageEvent], headers: &HeaderMap) -> Result<(), Problem> {
+async fn deliver(state: &ApiState, events: Vec<UsageEvent>, headers: &HeaderMap) -> Result<(), Problem> {
     if events.is_empty() {
         return Ok(());
     }
     let traceparent = headers.get(HEADER_TRACEPARENT).map(|value| value.as_bytes()).filter(is_traceparent);
-    let records = events.iter().map(|event| record(&state.journal, event, traceparent)).collect();
+    let records = |journal: &Journal, events: &[UsageEvent], traceparent: Option<&[u8]>| {
+        events.iter().map(|event| record(journal, event, traceparent)).collect::<Vec<_>>()
+    };
+    let number = events.len();
+    let records = if number <= INLINE_EVENTS_MAX {
+        records(&state.journal, &events, traceparent)
+    } else {
+        let (journal, traceparent) = (Arc::clone(&state.journal), traceparent.map(<[u8]>::to_vec));
+        body::off_runtime(move || records(&journal, &events, traceparent.as_deref())).await?
+    };
     let began = Instant::now();
     let timeout = Duration::from_millis(state.settings.delivery_timeout_ms) + TIMEOUT_MARGIN;
     let sent = tokio::time::timeout(timeout, state.journal.producer.send_all(records)).await;
@@ -107,8 +116,8 @@ async fn deliver(state: &ApiState, events: &[UsageEvent], headers: &HeaderMap) -
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no acknowledgement in time".to_owned(),
     };
-    state.metrics.events.with_label_values(&["unavailable"]).inc_by(count(events.len()));
-    tracing::warn!(error = words, events = events.len(), "events could not be written to the journal");
+    state.metrics.events.with_label_values(&["unavailable"]).inc_by(count(number));
+    tracing::warn!(error = words, events = number, "events could not be written to the journal");
     Err(Problem::new(
         Kind::JournalUnavailable,
         "the journal did not acknowledge the events; send the same request again, nothing is counted twice",

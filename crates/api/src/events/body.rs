@@ -72,7 +72,12 @@ pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<H
             Problem::new(Kind::Malformed, "the body ended early")
         }
     })?;
-    let bytes = unpack(packing, read.to_bytes(), bytes_max)?.ok_or_else(too_large)?;
+    let packed = read.to_bytes();
+    let bytes = match packing {
+        Packing::None => packed,
+        // However few bytes there are, they may become many.
+        packing => off_runtime(move || unpack(packing, packed, bytes_max)).await??.ok_or_else(too_large)?,
+    };
     // What was reserved for the worst case is given back.
     let needed = bytes.len().max(RESERVED_BYTES_MIN).min(reserved);
     drop(permit.split(reserved - needed));
@@ -80,6 +85,18 @@ pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<H
     let reserved = i64::try_from(needed).unwrap_or(i64::MAX);
     gauge.add(reserved);
     Ok(Held { bytes, gauge, reserved, _permit: permit })
+}
+
+/// Does work that takes a while on a thread of its own.
+///
+/// # Errors
+/// When the work panicked.
+pub(crate) async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Problem::new(Kind::Internal, format!("the events could not be worked on: {error}")))
 }
 
 fn reserve(state: &ApiState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {

@@ -8,7 +8,7 @@ use weir_core::Timestamp;
 use weir_metering::event::{EventBuffer, UsageEvent, validate};
 use weir_wire::cloudevents::EventProblem;
 
-use super::Rejection;
+use super::{INLINE_EVENTS_MAX, Rejection};
 use crate::catalogue_feed::Snapshot;
 use crate::credentials::Caller;
 use crate::problem::{Kind, Problem};
@@ -42,6 +42,10 @@ pub async fn judge(
     let now = state.now();
     let mut judged = Judged::default();
     for (index, event) in decoded.into_iter().enumerate() {
+        if index % INLINE_EVENTS_MAX == INLINE_EVENTS_MAX - 1 {
+            // Quota answers, which take microseconds, are not to stand behind thousands of events.
+            tokio::task::yield_now().await;
+        }
         match event {
             Err(problem) => {
                 let detail = format!("{}: {}", problem.code(), problem.detail);
