@@ -58,25 +58,6 @@ impl Meter {
         refuse("allow_negative", meaningless.then(|| "has no meaning for count and unique".to_owned()))
     }
 
-    /// Whether this version may come after `earlier`, the version before it.
-    ///
-    /// # Errors
-    /// The first rule of succession that it breaks.
-    pub fn validate_after(&self, earlier: &Meter) -> Result<(), InvalidMeter> {
-        if self.key != earlier.key || earlier.version.checked_add(1) != Some(self.version) {
-            let expected =
-                format!("must be one more than that of {} version {}", earlier.key, earlier.version);
-            return Err(self.refusal("version", expected));
-        }
-        if self.aggregation != earlier.aggregation {
-            return Err(self.refusal("aggregation", "never changes; define another meter".to_owned()));
-        }
-        if self.begins_at <= earlier.begins_at {
-            return Err(self.refusal("begins_at", "must lie after the earlier version's".to_owned()));
-        }
-        Ok(())
-    }
-
     fn refusal(&self, field: &'static str, problem: String) -> InvalidMeter {
         InvalidMeter::Field { meter: self.key.clone(), version: self.version, field, problem }
     }
@@ -136,8 +117,6 @@ fn text_problem(text: &str, bytes_min: usize, bytes_max: usize) -> Option<String
 
 #[cfg(test)]
 mod tests {
-    use weir_core::Timestamp;
-
     use super::*;
     use crate::meter::{FilterOperator, Precision};
 
@@ -196,22 +175,5 @@ mod tests {
             },
             "allow_negative has no meaning for count and unique",
         );
-    }
-
-    #[test]
-    fn rules_of_succession() {
-        let first = meter(|_| {});
-        let second = |change: &dyn Fn(&mut Meter)| {
-            let next = meter(|m| {
-                m.version = 2;
-                m.begins_at = Some(Timestamp::clamped(1));
-                change(m);
-            });
-            next.validate_after(&first).is_ok()
-        };
-        assert!(second(&|_| {}));
-        assert!(!second(&|m| m.version = 3));
-        assert!(!second(&|m| m.aggregation = Aggregation::Max));
-        assert!(!second(&|m| m.begins_at = None));
     }
 }
