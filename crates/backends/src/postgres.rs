@@ -72,7 +72,10 @@ pub async fn migrate(pool: &Pool) -> Result<(), StoreError> {
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
 
-/// Whether every migration of this version of Weir has been applied.
+/// Whether exactly the migrations of this version of Weir have been applied.
+///
+/// # Errors
+/// The ledger's; and where a newer version has migrated it, which this one does not understand.
 pub async fn is_migrated(pool: &Pool) -> Result<bool, StoreError> {
     let known: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
         .fetch_one(pool)
@@ -85,6 +88,13 @@ pub async fn is_migrated(pool: &Pool) -> Result<bool, StoreError> {
         .fetch_all(pool)
         .await
         .map_err(|error| StoreError::postgres("read the ledger's migrations", &error))?;
+    let known = |version: &i64| MIGRATIONS.iter().any(|migration| migration.version == *version);
+    if let Some(newer) = applied.iter().find(|version| !known(version)) {
+        let reason = format!(
+            "it has migration {newer}, which this version of Weir does not know; use the version that migrated it or a later one"
+        );
+        return Err(StoreError::corrupt("use the ledger's tables", reason));
+    }
     Ok(MIGRATIONS.iter().all(|migration| applied.contains(&migration.version)))
 }
 

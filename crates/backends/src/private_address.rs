@@ -23,6 +23,8 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || a >= 240
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
+        // The relays of 6to4, which are no longer used.
+        || (a == 192 && b == 88 && c == 99)
         || (a == 198 && (18..20).contains(&b))
 }
 
@@ -35,6 +37,8 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     address.is_multicast()
         || (first & 0xfe00) == 0xfc00
         || (first & 0xffc0) == 0xfe80
+        // What was site-local once.
+        || (first & 0xffc0) == 0xfec0
         // These carry an IPv4 address: NAT64, documentation and Teredo, 6to4.
         || (first == 0x64 && second == 0xff9b)
         || (first == 0x2001 && (second == 0xdb8 || second == 0))
@@ -58,6 +62,8 @@ mod tests {
             ("100.128.0.1", false),
             ("0.0.0.0", true),
             ("198.18.0.1", true),
+            ("192.88.99.1", true),
+            ("fec0::1", true),
             ("255.255.255.255", true),
             ("93.184.216.34", false),
             ("::", true),

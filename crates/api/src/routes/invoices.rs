@@ -132,7 +132,9 @@ pub async fn list(
     caller.require(Scope::InvoicesRead)?;
     let only = caller.narrow(query.tenant.as_deref())?;
     let page = PageQuery { limit: query.limit, cursor: query.cursor }.read()?;
-    let found = documents::list(&state.pool, only.as_ref(), page.after.as_deref(), page.fetch()).await?;
+    // What a draft says is the platform's until it is finalized.
+    let (after, drafts) = (page.after.as_deref(), caller.tenant.is_none());
+    let found = documents::list(&state.pool, only.as_ref(), drafts, after, page.fetch()).await?;
     Ok(page.answer(&uri, found, |invoice| invoice.id.clone(), InvoiceBody::from))
 }
 

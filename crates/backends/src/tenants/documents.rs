@@ -90,14 +90,15 @@ impl InvoiceRow {
 const GET: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
     FROM invoice LEFT JOIN invoice_payment ON invoice = id
-    WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
+    WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2 AND status <> 'draft')";
 const LIST: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
     FROM invoice LEFT JOIN invoice_payment ON invoice = id
     WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
+        AND ($4 OR status <> 'draft')
     ORDER BY id LIMIT $3";
 
-/// The invoice with that id or number (of that tenant, when `only` is given).
+/// The invoice with that id or number; when `only` is given, of that tenant and no draft.
 pub async fn get(
     pool: &Pool,
     id_or_number: &str,
@@ -113,9 +114,11 @@ pub async fn get(
 }
 
 /// Up to `limit` invoices by rising id, those after `after`; `only`: of that tenant.
+/// `drafts`: those that have no number yet, too.
 pub async fn list(
     pool: &Pool,
     only: Option<&TenantId>,
+    drafts: bool,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<StoredInvoice>, StoreError> {
@@ -123,6 +126,7 @@ pub async fn list(
         .bind(only.map(TenantId::as_str))
         .bind(after)
         .bind(limit)
+        .bind(drafts)
         .fetch_all(pool)
         .await
         .map_err(|error| StoreError::postgres("list invoices", &error))?;
