@@ -133,6 +133,16 @@ impl House {
         Ok(parse(&text)?["data"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Runs a statement in ClickHouse that changes something.
+    pub async fn change_clickhouse(&self, statement: &str) -> Result<()> {
+        let request = self.http.post(self.stack.clickhouse_url()).timeout(Duration::from_secs(60));
+        let answer = request.body(statement.to_owned()).send().await.context("ask ClickHouse")?;
+        let status = answer.status();
+        let text = answer.text().await.unwrap_or_default();
+        ensure!(status.is_success(), "ClickHouse answered {status} to\n{statement}\n{text}");
+        Ok(())
+    }
+
     /// Quantity (as text without needless zeros) and event count of a tenant's meter, all hours.
     pub async fn usage(&self, tenant: &str, meter: &str) -> Result<(String, i64)> {
         let query = "SELECT trim_scale(coalesce(sum(quantity), 0))::text, \

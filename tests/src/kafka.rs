@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -135,4 +137,19 @@ fn collect(consumer: &BaseConsumer, mut ends: BTreeMap<i32, i64>) -> Result<Vec<
     }
     anyhow::ensure!(ends.is_empty(), "the topic could not be read to its end: {ends:?} are missing");
     Ok(found)
+}
+
+/// Deletes a partition's records of the journal below an offset, as retention does.
+pub async fn trim(bootstrap: &str, partition: i32, offset: i64) -> Result<()> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    let admin: AdminClient<DefaultClientContext> = config.create().context("reach Kafka")?;
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(USAGE, partition, Offset::Offset(offset)).context("name a partition")?;
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let trimmed = admin.delete_records(&below, &options).await.context("delete records")?;
+    for one in trimmed.elements() {
+        one.error().with_context(|| format!("delete records of partition {partition}"))?;
+    }
+    Ok(())
 }

@@ -30,7 +30,11 @@ impl Settings {
         // An empty file, so that no configuration of the person who runs the tests is read.
         let config = folder.join("weir.toml");
         File::create(&config).context("make an empty configuration file")?;
+        let archive = folder.join("archive");
+        std::fs::create_dir_all(&archive).context("make a folder for the archive")?;
         let variables = [
+            ("WEIR_ARCHIVE__URL", archive.display().to_string()),
+            ("WEIR_ARCHIVE__AGE_MAX_MS", "0".to_owned()),
             ("WEIR_CONFIG", config.display().to_string()),
             ("WEIR_ENV", "test".to_owned()),
             ("RUST_BACKTRACE", "0".to_owned()),

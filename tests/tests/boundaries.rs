@@ -50,6 +50,7 @@ const DRIVERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["weir-backends", "weir-load", "weir-demo", "weir-chaos", "weir-tests"]),
     ("clickhouse", &["weir-backends", "weir-demo", "weir-tests"]),
     ("sqlx", &["weir-backends", "weir-bench", "weir-demo", "weir-chaos", "weir-tests"]),
+    ("object_store", &["weir-backends"]),
     ("axum", &["weir-api", "clickhouse-embedded", "weir-demo"]),
     (
         "anyhow",

@@ -1,5 +1,7 @@
 //! Where the servers are, as the process's configuration names them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Kafka.
@@ -33,7 +35,7 @@ pub struct KafkaConfig {
     /// A schema registry's URL; without one the schemas that ship with Weir are used.
     pub schema_registry_url: Option<String>,
     /// Further librdkafka settings (`security.protocol`, `sasl.…`), passed as they are.
-    pub settings: std::collections::BTreeMap<String, String>,
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Default for KafkaConfig {
@@ -51,7 +53,7 @@ impl Default for KafkaConfig {
             group_instance_id: None,
             delivery_timeout_ms: 5_000,
             schema_registry_url: None,
-            settings: std::collections::BTreeMap::new(),
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -98,6 +100,38 @@ impl Default for ClickHouseConfig {
             user: "default".into(),
             password: String::new(),
             events_kept_days: None,
+        }
+    }
+}
+
+/// The archive of the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// Where it is: a folder (`/var/lib/weir/archive`, which must be there) or an object store
+    /// (`s3://bucket/path`, `gs://bucket/path`, `az://container/path`). Without it there is no
+    /// archive, and the journal reaches as far as Kafka's retention.
+    pub url: Option<String>,
+    /// Further settings of the object store (`aws_region`, `aws_endpoint`, …), passed as they
+    /// are. Variables that begin with `AWS_`, `GOOGLE_` or `AZURE_` are taken as well.
+    pub settings: BTreeMap<String, String>,
+    /// A range is written as a file when its records have so many bytes, about.
+    pub bytes_max: u64,
+    /// Or so many records.
+    pub records_max: u64,
+    /// Or its first record is so old, in milliseconds.
+    pub age_max_ms: i64,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            settings: BTreeMap::new(),
+            // What reading a file takes in memory.
+            bytes_max: 64 * 1_048_576,
+            records_max: 1_000_000,
+            age_max_ms: 3_600_000,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Weir's servers: Kafka, Postgres, ClickHouse. The only crate that names their
+//! Weir's servers: Kafka, Postgres, ClickHouse, an object store. The only crate that names their
 //! drivers, and the home of every SQL statement. It stores and fetches; it decides
 //! nothing. What may be tried again is told apart from what may not by [`StoreError`].
 
+pub mod archive;
 pub mod books;
 pub mod catalog;
 pub mod config;

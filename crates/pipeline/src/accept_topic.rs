@@ -122,7 +122,11 @@ async fn compare(
 }
 
 /// Whether the last record that was counted stands where it stood, if it can still be there.
-async fn holds_last(kafka: &KafkaConfig, row: &PartitionRow, low: i64) -> Result<bool, StoreError> {
+pub(crate) async fn holds_last(
+    kafka: &KafkaConfig,
+    row: &PartitionRow,
+    low: i64,
+) -> Result<bool, StoreError> {
     let Some(last) = row.last.as_ref().filter(|last| last.offset >= low) else { return Ok(true) };
     let mut range = stream_range(kafka, row.partition, last.offset, last.offset + 1);
     let found = range.recv().await.transpose()?.unwrap_or_default();

@@ -5,13 +5,16 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use weir_backends::config::{ClickHouseConfig, KafkaConfig};
+use weir_backends::archive::{Archive, ArchiveReader};
+use weir_backends::config::{ArchiveConfig, ClickHouseConfig, KafkaConfig};
 use weir_backends::id_files::IdFiles;
+use weir_backends::journal::topics::TopicEnds;
 use weir_backends::journal::{JournalConsumer, Producer, TopicIdentity, TopicIds, topics};
 use weir_backends::ledger::month;
 use weir_backends::postgres::{self, Installation, Pool};
 use weir_backends::projection::Projection;
 
+use crate::archive::Archiver;
 use crate::clock::Clock;
 use crate::counting::retry::delays;
 use crate::counting::topic_watch;
@@ -31,6 +34,10 @@ pub struct Aggregator {
     pub pool: Pool,
     /// The projection.
     pub clickhouse: ClickHouseConfig,
+    /// Where closed ranges of the journal are kept, if anywhere.
+    pub archive: Option<Archive>,
+    /// When a range is closed.
+    pub archiving: ArchiveConfig,
     /// How counting is tuned.
     pub settings: CountingSettings,
     /// Where it measures.
@@ -50,11 +57,17 @@ pub async fn run_aggregator(
     shutdown: CancellationToken,
 ) -> Result<(), PipelineError> {
     let Some(installation) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
-    let Aggregator { kafka, pool, clickhouse, settings, metrics, status, clock } = aggregator;
+    let archiver = archiver(&aggregator, &installation)?;
+    let Aggregator { kafka, pool, clickhouse, archive, settings, metrics, status, clock, .. } = aggregator;
+    let archive = archive.map(|archive| {
+        let (pool, generation) = (pool.clone(), installation.generation);
+        let reader = |ends| ArchiveReader { archive, pool, kafka: kafka.clone(), ends, generation };
+        TopicEnds::connect(&kafka).map(reader)
+    });
     let (consumer, events) = JournalConsumer::join(&kafka)?;
     let counting = Counting::<Servers> {
         writer: Producer::connect(&kafka)?,
-        reader: KafkaReader::new(consumer, kafka.clone(), TopicIds::connect(&kafka)?),
+        reader: KafkaReader::new(consumer, kafka.clone(), TopicIds::connect(&kafka)?, archive.transpose()?),
         ledger: PostgresLedger::new(pool),
         projection: Projection::new(&clickhouse),
         ids: id_files(&settings, &installation),
@@ -66,7 +79,30 @@ pub async fn run_aggregator(
         metrics,
         status,
     };
-    count(counting, events, shutdown).await
+    let Some(archiver) = archiver else { return count(counting, events, shutdown).await };
+    tokio::select! {
+        biased;
+        ended = count(counting, events, shutdown) => ended,
+        never = archiver.run() => match never {},
+    }
+}
+
+/// What archives the partitions of this process, where there is an archive.
+fn archiver(aggregator: &Aggregator, installation: &Installation) -> Result<Option<Archiver>, PipelineError> {
+    let Some(archive) = aggregator.archive.clone() else { return Ok(None) };
+    let kafka = aggregator.kafka.clone();
+    Ok(Some(Archiver {
+        archive,
+        config: aggregator.archiving.clone(),
+        pool: aggregator.pool.clone(),
+        ends: TopicEnds::connect(&kafka)?,
+        ids: TopicIds::connect(&kafka)?,
+        kafka,
+        installation: installation.clone(),
+        metrics: Arc::clone(&aggregator.metrics),
+        status: Arc::clone(&aggregator.status),
+        clock: aggregator.clock,
+    }))
 }
 
 /// Where ids are sealed. A folder that cannot be used costs memory, and stops nothing.

@@ -1,9 +1,10 @@
 //! The shell around the pure shards: it reads the journal, carries out what applying a
-//! batch says, commits, folds, projects, delivers, bills and proves. It decides nothing
+//! batch says, commits, folds, projects, archives, delivers, bills and proves. It decides nothing
 //! about usage or money, and knows nothing of HTTP's routes.
 
 pub mod accept_topic;
 pub mod aggregator;
+pub mod archive;
 pub mod clock;
 mod counting;
 mod fold;

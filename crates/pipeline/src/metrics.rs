@@ -6,6 +6,7 @@ use prometheus::{
 };
 use weir_metering::outcome::Outcome;
 
+use crate::archive::metrics::ArchiveMetrics;
 use crate::counting::rejected_by;
 
 /// Seconds, from a millisecond to half a minute.
@@ -42,6 +43,8 @@ pub struct PipelineMetrics {
     pub remembered_ids: IntGaugeVec,
     /// `weir_queue_records{queue}`
     pub queue_records: IntGaugeVec,
+    /// `weir_archive_…`
+    pub archive: ArchiveMetrics,
 }
 
 impl PipelineMetrics {
@@ -104,6 +107,7 @@ impl PipelineMetrics {
             )?,
             remembered_ids: gauges("weir_remembered_ids", "Event ids in memory.", "partition")?,
             queue_records: gauges("weir_queue_records", "Records that wait inside the process.", "queue")?,
+            archive: ArchiveMetrics::register(registry)?,
         };
         for outcome in ["accepted", "duplicate", "rejected", "forwarded", "control"] {
             metrics.records.with_label_values(&[outcome]).inc_by(0);
@@ -140,6 +144,7 @@ impl PipelineMetrics {
             // A label that was never set is no error here.
             drop(self.lag_records.remove_label_values(&[&label]));
             drop(self.remembered_ids.remove_label_values(&[&label]));
+            self.archive.forget(&label);
         }
     }
 }

@@ -44,6 +44,15 @@ impl PartitionStatus {
     }
 }
 
+/// What is wrong with archiving, in words; nothing where all is well or there is no archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ArchiveTrouble {
+    /// Why partitions are not archived at the moment.
+    pub trouble: Vec<String>,
+    /// What Kafka may soon delete, or has deleted, before it is archived.
+    pub endangered: Vec<String>,
+}
+
 /// How counting goes.
 #[derive(Debug, Default)]
 pub struct PipelineStatus {
@@ -67,6 +76,8 @@ pub struct StatusSnapshot {
     pub topic: Option<String>,
     /// What is wrong with folding usage, if anything.
     pub fold: Option<String>,
+    /// How archiving goes; counting does not wait for it.
+    pub archive: ArchiveTrouble,
 }
 
 impl PipelineStatus {

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Records that were not counted.
     #[command(subcommand)]
     Dlq(Dlq),
+    /// What is kept of the journal beyond Kafka's retention.
+    #[command(subcommand)]
+    Archive(Archive),
     /// Billing runs.
     #[command(subcommand)]
     Bill(Bill),
@@ -228,6 +231,17 @@ pub(crate) struct Rebuild {
     /// From this offset, or from what arrived at this time (RFC 3339), on.
     #[arg(long, value_name = "OFFSET|TIME")]
     pub from: Option<String>,
+}
+
+/// `weir archive`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Archive {
+    /// How far each partition is archived.
+    #[command(after_help = help::ARCHIVE_STATUS)]
+    Status(Output),
+    /// Read every file and compare it with the ledger; exit 1 if something differs.
+    #[command(after_help = help::ARCHIVE_CHECK)]
+    Check(Output),
 }
 
 /// `weir bill`.

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
-use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
+use weir_backends::config::{ArchiveConfig, ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_pipeline::billing::BillingSettings;
 use weir_pipeline::settings::CountingSettings;
 
@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub postgres: PostgresConfig,
     /// ClickHouse.
     pub clickhouse: ClickHouseConfig,
+    /// The archive of the journal.
+    pub archive: ArchiveConfig,
     /// The HTTP API.
     pub api: ApiConfig,
     /// Health and metrics.
@@ -116,6 +118,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             postgres: PostgresConfig::default(),
             clickhouse: ClickHouseConfig::default(),
+            archive: ArchiveConfig::default(),
             api: ApiConfig::default(),
             admin: AdminConfig::default(),
             counting: CountingSettings::default(),
@@ -222,6 +225,10 @@ fn secrets_from_files(
     Ok(found)
 }
 
+/// Settings of an object store that are shown as they are; all others may be secrets.
+const SHOWN_ARCHIVE_SETTINGS: [&str; 4] =
+    ["aws_region", "aws_endpoint", "aws_allow_http", "aws_virtual_hosted_style_request"];
+
 /// What stands for a secret.
 const BLANK: &str = "…";
 /// Settings of the Kafka driver that hold no secret; of the others only the names are shown.
@@ -270,6 +277,11 @@ pub(crate) fn redacted(config: &Config) -> anyhow::Result<String> {
     }
     for (name, value) in &mut shown.kafka.settings {
         if !SHOWN_KAFKA_SETTINGS.contains(&name.as_str()) {
+            *value = BLANK.into();
+        }
+    }
+    for (name, value) in &mut shown.archive.settings {
+        if !SHOWN_ARCHIVE_SETTINGS.contains(&name.as_str()) {
             *value = BLANK.into();
         }
     }

@@ -89,7 +89,7 @@ Exit codes: 0 accepted, or there is nothing to accept, 1 not accepted or failed,
 
 pub(crate) const PROJECTION_REBUILD: &str =
     "Changes the ledger's note of how far ClickHouse is filled; `weir serve` then fills it again, as far
-back as Kafka reaches. What is written twice becomes one row.
+back as Kafka and the archive reach. What is written twice becomes one row.
 
 Example:
   weir projection rebuild --partition 3 --from 2026-01-31T00:00:00Z
@@ -122,6 +122,22 @@ Example:
   weir dlq replay 1/3/4711 1/3/4712
 
 Exit codes: 0 all were sent, or would be, and none was rejected again, 1 some were not or it failed, 2 a wrong call.";
+
+pub(crate) const ARCHIVE_STATUS: &str = "Changes nothing. Kafka's first offset is shown beside it.
+
+Example:
+  weir archive status --output json
+
+Exit codes: 0 shown, 1 failed, 2 a wrong call.";
+
+pub(crate) const ARCHIVE_CHECK: &str =
+    "Changes nothing. It reads every file of the archive, and neither Kafka nor ClickHouse; archiving may
+go on meanwhile.
+
+Example:
+  weir archive check
+
+Exit codes: 0 it holds what was counted, 1 something is damaged, gone or missing, or it failed, 2 a wrong call.";
 
 pub(crate) const BILL_RUN: &str =
     "Changes the ledger: finalizes documents and gives them numbers, which cannot be taken back.

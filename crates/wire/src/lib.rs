@@ -4,6 +4,7 @@
 //! cannot be read become a reason and words.
 
 pub mod alert;
+pub mod archive_file;
 pub mod avro;
 pub mod batch_blob;
 pub mod catalog_file;

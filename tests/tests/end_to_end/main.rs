@@ -3,6 +3,7 @@
 //! that fails does not stop the others; all failures are told at the end. `WEIR_SCENARIO=quotas,seen`
 //! runs those whose name holds one of the words.
 
+mod archive;
 mod billing;
 mod clients;
 mod counting;
@@ -60,6 +61,7 @@ async fn the_house_holds() {
         failures::clickhouse_dies_while_events_flow,
         failures::kafka_away_is_503,
         billing::a_closed_period_is_billed_once_and_proved,
+        archive::invoices_are_proved_after_kafka_and_clickhouse_have_lost_their_events,
         seen::panels_and_rules_find_what_they_ask_for,
         seen::health_names_its_checks,
         counting::everything_read_is_accounted_for,

@@ -1,5 +1,6 @@
 //! Weir's topics: made where they are missing, looked at where they are there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -152,11 +153,56 @@ pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
 /// The first offset that a partition of the usage topic holds, and the one after the last that
 /// may be read.
 pub async fn watermarks(config: &KafkaConfig, partition: Partition) -> Result<(i64, i64), StoreError> {
-    const ATTEMPT: &str = "ask how far a partition reaches";
-    let consumer: BaseConsumer =
-        client_config(config, "metadata").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
-    let topic = config.usage_topic.clone();
-    let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, TIMEOUT));
-    let answer = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-    answer.map_err(|error| StoreError::kafka(ATTEMPT, &error))
+    TopicEnds::connect(config)?.watermarks(partition).await
+}
+
+/// Asks how far partitions of the usage topic reach. Cheap to clone; all clones share a client.
+#[derive(Clone)]
+pub struct TopicEnds {
+    client: Arc<BaseConsumer>,
+    topic: String,
+}
+
+impl std::fmt::Debug for TopicEnds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TopicEnds({})", self.topic)
+    }
+}
+
+impl TopicEnds {
+    /// Makes the client; Kafka is reached by the first question.
+    pub fn connect(config: &KafkaConfig) -> Result<Self, StoreError> {
+        let client = client_config(config, "metadata").create();
+        let client = client.map_err(|error| StoreError::kafka(ENDS, &error))?;
+        Ok(Self { client: Arc::new(client), topic: config.usage_topic.clone() })
+    }
+
+    /// The first offset that a partition holds, and the one after the last that may be read.
+    pub async fn watermarks(&self, partition: Partition) -> Result<(i64, i64), StoreError> {
+        let Self { client, topic } = self.clone();
+        let asked = tokio::task::spawn_blocking(move || client.fetch_watermarks(&topic, partition, TIMEOUT));
+        let answer = asked.await.map_err(|error| StoreError::corrupt(ENDS, error))?;
+        answer.map_err(|error| StoreError::kafka(ENDS, &error))
+    }
+}
+
+const ENDS: &str = "ask how far a partition reaches";
+
+/// For how long the usage topic keeps a record, in milliseconds; `None` when for ever.
+pub async fn retention_ms(config: &KafkaConfig) -> Result<Option<i64>, StoreError> {
+    const ATTEMPT: &str = "ask for how long the usage topic keeps a record";
+    let failed = |error| StoreError::kafka(ATTEMPT, &error);
+    let admin: AdminClient<DefaultClientContext> = client_config(config, "admin").create().map_err(failed)?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let topic = ResourceSpecifier::Topic(&config.usage_topic);
+    let described = admin.describe_configs(&[topic], &options).await.map_err(failed)?;
+    let found = described.into_iter().flatten().next();
+    let value = found.as_ref().and_then(|found| found.get("retention.ms")?.value.clone());
+    match value.as_deref().map(str::parse::<i64>) {
+        Some(Ok(retention)) => Ok((retention >= 0).then_some(retention)),
+        _ => {
+            let reason = format!("{} does not tell its retention.ms", config.usage_topic);
+            Err(StoreError::Transient { attempt: ATTEMPT, reason })
+        }
+    }
 }

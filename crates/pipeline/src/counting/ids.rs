@@ -58,7 +58,7 @@ pub(crate) async fn open<W: World>(
 }
 
 /// Gives a new shard its ids back: from the files where there are any, the rest from the
-/// journal, minus what was not accepted. `low` is the first offset that the journal holds.
+/// journal, minus what was not accepted. `low` is the first offset from which on it can be read.
 pub(crate) async fn recall<W: World>(
     shared: &Arc<Shared<W>>,
     row: &PartitionRow,
@@ -124,7 +124,12 @@ async fn recall_gap<W: World>(
     let place = (row.partition, row.generation);
     if from < low.min(to) {
         let partition = row.partition;
-        tracing::warn!(partition, from, low, "ids of the window were trimmed from the journal");
+        tracing::warn!(
+            partition,
+            from,
+            low,
+            "ids of the window were trimmed from the journal, and are not archived"
+        );
     }
     let from = from.max(low).min(to);
     shard.begin_recall(from, to);

@@ -60,7 +60,8 @@ pub(crate) async fn take_partition<W: World>(
     fold::fold_partition(&shared.ledger, partition).await?;
     let files = ids::open(shared, &row).await?;
     let (shard, catalogue) = rebuild(shared, &row).await?;
-    let (shard, files) = ids::recall(shared, &row, low, shard, files).await?;
+    let readable_from = shared.reader.readable_from(partition).await?;
+    let (shard, files) = ids::recall(shared, &row, readable_from, shard, files).await?;
     unmoved(shared, &row, token).await?;
     tell_levels(shared, &row, &shard, &catalogue);
     shared.status.partition(partition, |status| {

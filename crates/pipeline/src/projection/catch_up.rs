@@ -36,7 +36,11 @@ pub(super) async fn catch_up<W: World>(
         return Ok(());
     };
     if !project(shared, projection, (partition, reached), (reached.to, to)).await? {
-        tracing::error!(partition, from = reached.to, "events were trimmed before they were projected");
+        tracing::error!(
+            partition,
+            from = reached.to,
+            "events were trimmed before they were projected, and are not archived"
+        );
     }
     let progress = shared.projection.progress(partition, Reached { to, ..reached });
     shared.ledger.advance_projected(&[progress]).await?;
@@ -58,7 +62,7 @@ pub(super) async fn project<W: World>(
     (from, to): (i64, i64),
 ) -> Result<bool, StoreError> {
     let place = (partition, reached.generation);
-    let (low, _) = shared.reader.watermarks(partition).await?;
+    let low = shared.reader.readable_from(partition).await?;
     let mut again = Reread::begin(shared, place, from, from.max(low).min(to), to);
     while let Some(records) = again.next(shared).await? {
         let rows = event_rows(shared, reached, partition, records).await?;

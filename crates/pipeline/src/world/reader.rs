@@ -22,6 +22,12 @@ pub trait JournalReader: Send + Sync + 'static {
     fn watermarks(&self, partition: Partition)
     -> impl Future<Output = Result<(i64, i64), StoreError>> + Send;
 
+    /// The first offset from which on everything can be read again, in [`Self::range`]: the first
+    /// that the partition holds, or one before it where there is an archive.
+    fn readable_from(&self, partition: Partition) -> impl Future<Output = Result<i64, StoreError>> + Send {
+        async move { self.watermarks(partition).await.map(|(low, _)| low) }
+    }
+
     /// The record at exactly `offset`, if the partition holds one there.
     fn read_one(
         &self,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
+use weir_backends::archive::ArchiveReader;
 use weir_backends::config::KafkaConfig;
 use weir_backends::id_files::{IdFiles, IdFilesError, IdKeys, PartitionFiles, RecordedFile, record};
 use weir_backends::journal::record_range::stream_range;
@@ -61,12 +62,18 @@ pub struct KafkaReader {
     consumer: JournalConsumer,
     kafka: KafkaConfig,
     ids: TopicIds,
+    archive: Option<ArchiveReader>,
 }
 
 impl KafkaReader {
-    /// A reader that belongs to the group.
-    pub fn new(consumer: JournalConsumer, kafka: KafkaConfig, ids: TopicIds) -> Self {
-        Self { consumer, kafka, ids }
+    /// A reader that belongs to the group. What Kafka no longer holds it reads from the archive.
+    pub fn new(
+        consumer: JournalConsumer,
+        kafka: KafkaConfig,
+        ids: TopicIds,
+        archive: Option<ArchiveReader>,
+    ) -> Self {
+        Self { consumer, kafka, ids, archive }
     }
 }
 
@@ -86,12 +93,23 @@ impl JournalReader for KafkaReader {
         self.consumer.watermarks(partition).await
     }
 
+    async fn readable_from(&self, partition: Partition) -> Result<i64, StoreError> {
+        let (low, _) = self.watermarks(partition).await?;
+        match &self.archive {
+            Some(archive) => archive.readable_from(partition, low).await,
+            None => Ok(low),
+        }
+    }
+
     async fn read_one(&self, partition: Partition, offset: i64) -> Result<Option<OwnedRecord>, StoreError> {
         self.consumer.read_one(partition, offset).await
     }
 
     fn range(&self, partition: Partition, from: i64, to: i64) -> Self::Range {
-        stream_range(&self.kafka, partition, from, to)
+        match &self.archive {
+            Some(archive) => archive.stream(partition, from, to),
+            None => stream_range(&self.kafka, partition, from, to),
+        }
     }
 
     async fn topic(&self) -> Result<i32, StoreError> {

@@ -78,6 +78,15 @@ pub(crate) async fn trim(kafka: &KafkaConfig) {
     }
 }
 
+/// Deletes a partition's records below an offset, as retention does.
+pub(crate) async fn trim_below(kafka: &KafkaConfig, partition: i32, offset: i64) {
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(&kafka.usage_topic, partition, Offset::Offset(offset)).unwrap();
+    for trimmed in admin(kafka).delete_records(&below, &options()).await.unwrap().elements() {
+        trimmed.error().unwrap();
+    }
+}
+
 /// Gives the usage topic more partitions.
 pub(crate) async fn widen(kafka: &KafkaConfig, count: usize) {
     let wider = NewPartitions::new(&kafka.usage_topic, count);

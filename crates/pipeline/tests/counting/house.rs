@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
+use weir_backends::config::{ArchiveConfig, ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_backends::journal::{OutgoingRecord, Producer, topics};
 use weir_backends::postgres::{self, Pool};
 use weir_core::Timestamp;
@@ -190,6 +190,8 @@ impl House {
             kafka: self.kafka.clone(),
             pool: self.pool.clone(),
             clickhouse: self.clickhouse.clone(),
+            archive: None,
+            archiving: ArchiveConfig::default(),
             settings: CountingSettings { batch_interval_ms: 50, ..CountingSettings::default() },
             metrics: Arc::new(metrics),
             status: Arc::clone(&status),

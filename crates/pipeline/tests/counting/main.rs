@@ -14,6 +14,7 @@
 //! | ClickHouse down or dropped, rows missing; a restart meanwhile | `projection::*`, `scenarios::without_clickhouse…`, `e2e::failures::clickhouse_dies…` |
 //! | Postgres down | `scenarios::without_clickhouse…`, `e2e::failures::postgres_restarts…` (with /readyz) |
 //! | a long snapshot under load | `months::a_month_begins…`; the rate is a matter for `make bench` |
+//! | Kafka deletes what was counted and archived | `archive::*` |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
 //! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; while running: `while_running::a_topic_…` |
 //! | a store refuses the data itself | `refusals::*` |
@@ -30,6 +31,7 @@
 mod scenarios;
 
 mod answers;
+mod archive;
 mod checked;
 mod delivery;
 mod formats;

@@ -13,7 +13,7 @@ use crate::house::{House, Running};
 use crate::scenarios::{ACCEPTED, check, journal, stack};
 
 /// Runs a statement in ClickHouse, outside of the house's database.
-async fn clickhouse(house: &House, sql: &str) {
+pub(crate) async fn clickhouse(house: &House, sql: &str) {
     let client = clickhouse::Client::default()
         .with_url(&house.clickhouse.url)
         .with_compression(clickhouse::Compression::None);
@@ -21,7 +21,7 @@ async fn clickhouse(house: &House, sql: &str) {
 }
 
 /// Waits until ClickHouse has as many events, and calls in its rollups.
-async fn until_projected(house: &House, running: &Running, expected: u64) {
+pub(crate) async fn until_projected(house: &House, running: &Running, expected: u64) {
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let found = house.try_projected().await;
@@ -34,7 +34,7 @@ async fn until_projected(house: &House, running: &Running, expected: u64) {
 }
 
 /// `weir ledger check` finds no difference, and nothing that it could not look at.
-async fn prove(house: &House) {
+pub(crate) async fn prove(house: &House) {
     house.settle(30).await;
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
     let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap();

@@ -153,6 +153,11 @@ pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<An
         billing::verify(&pool, &config.clickhouse, which).await?
     };
     println!("{report}");
+    if report.outcome() != Outcome::Proved && config.archive.url.is_none() {
+        eprintln!(
+            "weir: note: there is no archive (archive.url): raw events that ClickHouse lacks can be written again only as far back as Kafka reaches"
+        );
+    }
     Ok(match report.outcome() {
         Outcome::Proved => Answer::Yes,
         Outcome::Differs => Answer::No,

@@ -42,12 +42,23 @@ pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Res
         told("Postgres", "postgres.url", postgres),
         told("ClickHouse", &config.clickhouse.url, clickhouse),
     ];
+    let archive = match super::archive::open(config) {
+        Ok(Some(archive)) => told("Archive", archive.url(), archive.ping().await),
+        Ok(None) => {
+            println!("note        archive.url is not set: the journal reaches as far as Kafka's retention");
+            true
+        }
+        Err(error) => {
+            println!("Archive     {error}");
+            false
+        }
+    };
     if !config.ledger.single_node {
         println!(
             "note        ledger.single_node is false: the ledger must replicate synchronously, or say true"
         );
     }
-    Ok(answers.into_iter().all(|answer| answer))
+    Ok(answers.into_iter().all(|answer| answer) && archive)
 }
 
 fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> bool {

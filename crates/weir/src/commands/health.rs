@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_api::Check;
+use weir_backends::archive::Archive;
 use weir_backends::journal::{Producer, QuotaBoard};
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
@@ -49,6 +50,21 @@ pub(crate) fn counting(status: Arc<PipelineStatus>) -> Check {
                 Err(problems.join("; "))
             }
         }
+    })
+}
+
+/// What is archived of the journal. Counting does not need it, so its trouble is told and does
+/// not make the process unready.
+pub(crate) fn archive(archive: Option<&Archive>, status: Arc<PipelineStatus>) -> Check {
+    let url = archive.map(|archive| archive.url().to_owned());
+    Check::new("archive", move || {
+        let archive = status.snapshot().archive;
+        let words = match &url {
+            None => "there is none: the journal reaches as far as Kafka's retention".to_owned(),
+            Some(url) if archive.trouble.is_empty() && archive.endangered.is_empty() => url.clone(),
+            Some(_) => archive.endangered.into_iter().chain(archive.trouble).collect::<Vec<_>>().join("; "),
+        };
+        async move { Ok(words) }
     })
 }
 

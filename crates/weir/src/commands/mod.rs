@@ -2,6 +2,7 @@
 //! `Ok(false)` means that the answer is "no" (exit code 1); a proof may also stay open.
 
 mod accept_topic;
+mod archive;
 mod books;
 mod catalog;
 mod configuration;
@@ -73,6 +74,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Ledger(command) => ledger::run(&config, &command).await,
         Command::Projection(command) => projection::run(&config, &command).await,
         Command::Dlq(command) => dlq::run(&config, &command).await,
+        Command::Archive(command) => archive::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
         Command::Invoice(command) => books::invoice(&config, &command).await,
         Command::Verify(which) => return books::verify(&config, &which).await,

@@ -1,9 +1,12 @@
 //! `weir projection rebuild`: has ClickHouse filled again from the journal and the ledger,
 //! while counting goes on. Whoever counts notices within a second and does it.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use weir_backends::ledger::{partition, projecting};
 use weir_core::Timestamp;
+use weir_pipeline::archive::status;
 
 use crate::cli::{Projection, Rebuild};
 use crate::config::Config;
@@ -21,6 +24,13 @@ pub(crate) async fn run(config: &Config, command: &Projection) -> anyhow::Result
         !chosen.is_empty(),
         "no such partition was ever counted; `weir ledger status` shows them"
     );
+    let has_archive = super::archive::open(config)?.is_some();
+    // Where Kafka does not answer, it is asked for all the same, and not known how far it reaches.
+    let looked = status::look(&pool, &config.kafka).await.unwrap_or_default();
+    let readable: BTreeMap<_, _> = looked
+        .into_iter()
+        .map(|one| (one.row.partition, if has_archive { one.readable_from() } else { one.kafka_from }))
+        .collect();
     for row in chosen {
         let from = match beginning(rebuild)? {
             Beginning::First => Some(row.first_offset),
@@ -33,6 +43,19 @@ pub(crate) async fn run(config: &Config, command: &Projection) -> anyhow::Result
         };
         if let Some((from, next)) = projecting::again(&pool, row.partition, from).await? {
             println!("partition {}: [{from}, {next}) is projected again", row.partition);
+            let readable = readable.get(&row.partition).copied().unwrap_or(from);
+            if from < readable {
+                eprintln!(
+                    "partition {}: Kafka no longer holds what is below offset {readable}, and {}: raw events below \
+                     are not written again",
+                    row.partition,
+                    if has_archive {
+                        "the archive does not have it"
+                    } else {
+                        "there is no archive (archive.url)"
+                    }
+                );
+            }
         }
     }
     eprintln!(

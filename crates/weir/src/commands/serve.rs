@@ -26,8 +26,7 @@ use weir_pipeline::status::PipelineStatus;
 use crate::cli::Role;
 use crate::config::Config;
 
-use super::health;
-use super::{ledger_pool, now};
+use super::{archive, health, ledger_pool, now};
 
 /// How often billing periods and months' tables are made ahead.
 const PERIODS_EVERY: Duration = Duration::from_secs(3_600);
@@ -48,6 +47,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     if roles.contains(&Role::Aggregator) {
         let aggregator = aggregator(&config, &pool, &registry)?;
         checks.push(health::counting(Arc::clone(&aggregator.status)));
+        checks.push(health::archive(aggregator.archive.as_ref(), Arc::clone(&aggregator.status)));
         parts.begin("the aggregator", run_aggregator(aggregator, stop.clone()));
     }
     if roles.contains(&Role::Delivery) {
@@ -178,10 +178,16 @@ fn registry() -> anyhow::Result<Registry> {
 }
 
 fn aggregator(config: &Config, pool: &Pool, registry: &Registry) -> anyhow::Result<Aggregator> {
+    let archive = archive::open(config)?;
+    if archive.is_none() {
+        tracing::info!("there is no archive (archive.url): the journal reaches as far as Kafka's retention");
+    }
     Ok(Aggregator {
         kafka: config.kafka.clone(),
         pool: pool.clone(),
         clickhouse: config.clickhouse.clone(),
+        archive,
+        archiving: config.archive.clone(),
         settings: config.counting.clone(),
         metrics: Arc::new(PipelineMetrics::register(registry)?),
         status: Arc::new(PipelineStatus::default()),

@@ -30,7 +30,7 @@ const OTHERS: [&str; 14] = [
     "WEIR_URL",
 ];
 /// Settings whose further names are the user's own.
-const OPEN: &str = "WEIR_KAFKA__SETTINGS__";
+const OPEN: [&str; 2] = ["WEIR_KAFKA__SETTINGS__", "WEIR_ARCHIVE__SETTINGS__"];
 
 /// The settings as dotted names (`kafka.usage_topic`), from what the defaults hold.
 pub(super) fn settings(defaults: &Value) -> BTreeSet<String> {
@@ -63,14 +63,18 @@ pub(super) fn setting(name: &str, settings: &BTreeSet<String>) -> Option<(String
         |name: &str| name.strip_prefix(PREFIX).map(|rest| rest.to_ascii_lowercase().replace("__", "."));
     let known = |name: &str| {
         let dotted = dotted(name)?;
-        let open = name.strip_prefix(OPEN).is_some_and(|rest| !rest.is_empty());
+        let open = is_open(name);
         (open || settings.contains(&dotted)).then_some(dotted)
     };
-    if let Some(found) = known(&upper).filter(|_| !(upper.starts_with(OPEN) && upper.ends_with(FILE_SUFFIX)))
-    {
+    if let Some(found) = known(&upper).filter(|_| !(is_open(&upper) && upper.ends_with(FILE_SUFFIX))) {
         return Some((found, false));
     }
     upper.strip_suffix(FILE_SUFFIX).and_then(known).map(|found| (found, true))
+}
+
+/// Whether a variable holds a setting whose name is the user's own.
+fn is_open(name: &str) -> bool {
+    OPEN.iter().any(|open| name.strip_prefix(open).is_some_and(|rest| !rest.is_empty()))
 }
 
 /// What is wrong with the variables, a line each: those that begin with `WEIR_` and are nobody's.
