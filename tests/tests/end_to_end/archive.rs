@@ -12,10 +12,11 @@ pub(crate) async fn invoices_are_proved_after_kafka_and_clickhouse_have_lost_the
         .fetch_all(&house.ledger)
         .await?;
     for (partition, next_offset) in counted {
+        let ledger = &house.ledger;
         let archived = wait::until("everything to be archived", wait::PATIENCE, || async move {
             let query = "SELECT max(to_offset) FROM archive_file WHERE partition = $1";
             let query = sqlx::query_scalar::<_, Option<i64>>(query).bind(partition);
-            Ok(query.fetch_one(&house.ledger).await?.filter(|archived| *archived >= next_offset))
+            Ok(query.fetch_one(ledger).await?.filter(|archived| *archived >= next_offset))
         });
         kafka::trim(&house.stack.kafka_bootstrap(), partition, archived.await?).await?;
     }
