@@ -48,7 +48,7 @@ pub(crate) async fn a_hard_limit_trips_and_tells_once(house: &mut House) -> Resu
     house.expect_usage(&tenant, "calls", "15", 15).await
 }
 
-async fn set_limit(house: &House, tenant: &str) -> Result<()> {
+pub(crate) async fn set_limit(house: &House, tenant: &str) -> Result<()> {
     let path = format!("/api/v1/platform/tenants/{tenant}/limits");
     let limits = json!({"limits": [
         {"meter": "calls", "limit": "10", "enforcement": "hard", "thresholds_percent": [80, 100]}

@@ -302,8 +302,14 @@ impl ReaderThread {
 
     /// What the group has said since.
     fn listen(&mut self) {
-        if let Some(Err(error)) = self.member.poll(Duration::ZERO) {
-            self.trouble(StoreError::kafka("take part in the consumer group", &error));
+        // All of it: while brokers are away a dozen errors a second queue up before the next
+        // assignment.
+        for _ in 0..BURST_RECORDS {
+            let Some(polled) = self.member.poll(Duration::ZERO) else { break };
+            if let Err(error) = polled {
+                let error = StoreError::kafka("take part in the consumer group", &error);
+                trouble(&mut self.last_trouble, &self.events, error);
+            }
         }
         let said =
             std::mem::take(&mut *self.member.context().said.lock().unwrap_or_else(PoisonError::into_inner));

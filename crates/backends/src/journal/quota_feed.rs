@@ -10,7 +10,6 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use weir_core::{Position, Timestamp};
@@ -108,18 +107,14 @@ impl QuotaBoard {
     }
 }
 
-/// Says nothing of the end of the partition, which is no error here.
-struct QuietAtTheEnd;
+/// Says nothing: each poll returns what is to be told.
+struct Quiet;
 
-impl ClientContext for QuietAtTheEnd {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "the quota topic's connection");
-        }
-    }
+impl ClientContext for Quiet {
+    fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ConsumerContext for QuietAtTheEnd {}
+impl ConsumerContext for Quiet {}
 
 /// Follows the topic on a thread of its own until `stop` says so.
 pub fn follow(config: &KafkaConfig, stop: Arc<AtomicBool>) -> Result<Arc<QuotaBoard>, StoreError> {
@@ -132,38 +127,56 @@ pub fn follow(config: &KafkaConfig, stop: Arc<AtomicBool>) -> Result<Arc<QuotaBo
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "50");
-    let consumer: BaseConsumer<QuietAtTheEnd> =
-        client.create_with_context(QuietAtTheEnd).map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let consumer: BaseConsumer<Quiet> =
+        client.create_with_context(Quiet).map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&config.quota_topic, 0, Offset::Beginning)
         .and_then(|()| consumer.assign(&from))
         .map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
     let board = Arc::new(QuotaBoard::default());
-    let filled = Arc::clone(&board);
+    let mut feed = Feed { consumer, board: Arc::clone(&board), in_trouble: false };
     std::thread::Builder::new()
         .name("quota-feed".into())
         .spawn(move || {
             while !stop.load(Ordering::Acquire) {
-                read_some(&consumer, &filled);
+                feed.read_some();
             }
         })
         .map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
     Ok(board)
 }
 
-fn read_some(consumer: &BaseConsumer<QuietAtTheEnd>, board: &QuotaBoard) {
-    match consumer.poll(Duration::from_millis(200)) {
-        None => {}
-        Some(Ok(message)) => {
-            let (Some(key), Some(value)) = (message.key(), message.payload()) else { return };
-            if let Err(error) = board.take(key, value) {
-                tracing::warn!(%error, offset = message.offset(), "a quota level could not be read");
+/// The reader's side of the board.
+struct Feed {
+    consumer: BaseConsumer<Quiet>,
+    board: Arc<QuotaBoard>,
+    in_trouble: bool,
+}
+
+impl Feed {
+    fn read_some(&mut self) {
+        match self.consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Ok(message)) => {
+                let taken = match (message.key(), message.payload()) {
+                    (Some(key), Some(value)) => self.board.take(key, value),
+                    _ => Ok(()),
+                };
+                if let Err(error) = taken {
+                    tracing::warn!(%error, offset = message.offset(), "a quota level could not be read");
+                }
+                self.in_trouble = false;
             }
-        }
-        Some(Err(KafkaError::PartitionEOF(_))) => board.caught_up.store(true, Ordering::Release),
-        Some(Err(error)) => {
-            tracing::warn!(%error, "the quota topic cannot be read for now; answers grow stale");
-            std::thread::sleep(Duration::from_millis(500));
+            Some(Err(KafkaError::PartitionEOF(_))) => self.board.caught_up.store(true, Ordering::Release),
+            // While brokers are away a dozen errors a second queue up before the next level: only
+            // taking them out at once keeps the time of stale answers to the time of the outage.
+            Some(Err(error)) if self.in_trouble => {
+                tracing::debug!(%error, "the quota topic still cannot be read")
+            }
+            Some(Err(error)) => {
+                self.in_trouble = true;
+                tracing::warn!(%error, "the quota topic cannot be read for now; answers grow stale");
+            }
         }
     }
 }
