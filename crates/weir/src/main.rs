@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod help;
+mod out;
 mod table;
 mod telemetry;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(commands::run(cli)) {
         Ok(answer) => answer.into(),
+        Err(error) if error.is::<out::Closed>() => ExitCode::from(out::CLOSED_EXIT_CODE),
         Err(error) => {
             eprintln!("weir: {error:#}");
             ExitCode::FAILURE

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 
 use crate::cli::OutputFormat;
+use crate::out;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub(crate) fn print(format: OutputFormat, columns: &[&str], rows: &[Vec<Cell>]) 
             table.load_style(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(columns.iter().copied());
             table.add_rows(rows);
-            println!("{table}");
+            out::line(table)?;
         }
         OutputFormat::Json => {
             let objects: Vec<Value> = rows
@@ -81,15 +82,15 @@ pub(crate) fn print(format: OutputFormat, columns: &[&str], rows: &[Vec<Cell>]) 
                     Value::Object(members.collect::<Map<_, _>>())
                 })
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&objects)?);
+            out::line(serde_json::to_string_pretty(&objects)?)?;
         }
         OutputFormat::Csv => {
-            let mut writer = csv::Writer::from_writer(std::io::stdout());
+            let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(columns)?;
             for row in rows {
                 writer.write_record(row.iter().map(ToString::to_string))?;
             }
-            writer.flush()?;
+            out::bytes(&writer.into_inner()?)?;
         }
     }
     Ok(())

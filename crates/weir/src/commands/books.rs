@@ -12,6 +12,7 @@ use weir_pipeline::billing::{self, Outcome, Which, export};
 
 use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, Output, OutputFormat, Verify};
 use crate::config::Config;
+use crate::out;
 
 use super::{Answer, known_tenant, ledger_pool, now};
 
@@ -37,7 +38,7 @@ async fn run(config: &Config, tenant: Option<&str>) -> anyhow::Result<bool> {
     let only = known_tenant(&pool, tenant).await?;
     let last = billing::numbers_in_topic(&pool, &config.kafka).await?;
     let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
-    println!("{report}");
+    out::line(&report)?;
     Ok(report.ok())
 }
 
@@ -61,7 +62,7 @@ async fn show(pool: &Pool, number: &str, output: Output) -> anyhow::Result<bool>
         bail!("there is no finalized document {number}; `weir export invoices` lists them");
     };
     match output.output {
-        OutputFormat::Json => println!("{}", row.document),
+        OutputFormat::Json => out::line(&row.document)?,
         OutputFormat::Csv => {
             bail!("an invoice is shown as a table or as JSON; `weir export lines --format csv` has rows")
         }
@@ -78,22 +79,24 @@ fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
         }
         None => format!("Invoice {}", row.number.as_deref().unwrap_or("(draft)")),
     };
-    println!("{title}");
-    println!("  issued by    {} ({})", row.legal_entity_name, row.legal_entity);
-    println!("  billed to    {} ({})", row.tenant_name, row.tenant);
-    println!("  period       {} to {} ({})", document.period.start, document.period.end, document.zone);
-    if let Some(issued_at) = document.issued_at {
-        println!("  issued at    {issued_at}");
-    }
-    match &row.payment {
-        Some(payment) => println!("  paid at      {} ({})", payment.paid_at, payment.reference),
-        None => println!("  paid at      not paid"),
-    }
-    println!("  events below {} (generation/partition/offset)", document.cut);
-    println!("{}", lines_table(&document));
-    println!("  total        {}", document.total);
-    println!("  hash         {}", document.hash);
-    Ok(())
+    let mut lines = vec![
+        title,
+        format!("  issued by    {} ({})", row.legal_entity_name, row.legal_entity),
+        format!("  billed to    {} ({})", row.tenant_name, row.tenant),
+        format!("  period       {} to {} ({})", document.period.start, document.period.end, document.zone),
+    ];
+    lines.extend(document.issued_at.map(|issued_at| format!("  issued at    {issued_at}")));
+    lines.extend([
+        match &row.payment {
+            Some(payment) => format!("  paid at      {} ({})", payment.paid_at, payment.reference),
+            None => "  paid at      not paid".to_owned(),
+        },
+        format!("  events below {} (generation/partition/offset)", document.cut),
+        lines_table(&document).to_string(),
+        format!("  total        {}", document.total),
+        format!("  hash         {}", document.hash),
+    ]);
+    out::line(lines.join("\n"))
 }
 
 /// The lines. Those of a correction say what the usage costs now, what was billed for it so
@@ -152,7 +155,7 @@ pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<An
     } else {
         billing::verify(&pool, &config.clickhouse, which).await?
     };
-    println!("{report}");
+    out::line(&report)?;
     if report.outcome() != Outcome::Proved && config.archive.url.is_none() {
         eprintln!(
             "weir: note: there is no archive (archive.url): raw events that ClickHouse lacks can be written again only as far back as Kafka reaches"
@@ -180,10 +183,11 @@ pub(crate) async fn export(config: &Config, what: &Export) -> anyhow::Result<boo
         ExportFormat::Json => export::Format::Json,
     };
     let documents = books::documents(&pool, &selection).await?;
-    let mut out = std::io::stdout().lock();
+    let mut exported = Vec::new();
     match what.what {
-        Exported::Invoices => export::invoices(&documents, format, &mut out)?,
-        Exported::Lines => export::lines(&documents, format, &mut out)?,
+        Exported::Invoices => export::invoices(&documents, format, &mut exported)?,
+        Exported::Lines => export::lines(&documents, format, &mut exported)?,
     }
+    out::bytes(&exported)?;
     Ok(true)
 }

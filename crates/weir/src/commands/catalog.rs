@@ -8,6 +8,7 @@ use weir_wire::catalog_file::{self, CatalogDifference, CatalogFile, Refusal};
 
 use crate::cli::Catalog;
 use crate::config::Config;
+use crate::out;
 
 use super::{ledger_pool, now};
 
@@ -31,7 +32,7 @@ pub(crate) async fn run(config: &Config, command: &Catalog) -> anyhow::Result<bo
         }
         other => other?,
     };
-    show(&difference);
+    show(&difference)?;
     if !apply || difference.changes.is_empty() {
         return Ok(true);
     }
@@ -58,9 +59,9 @@ fn refused(path: &Path, refusals: &[Refusal]) {
     eprintln!("Nothing was changed.");
 }
 
-fn show(difference: &CatalogDifference) {
+fn show(difference: &CatalogDifference) -> anyhow::Result<()> {
     for change in &difference.changes {
-        println!("{change}");
+        out::line(change)?;
     }
     for note in &difference.notes {
         eprintln!("note: {note}");
@@ -68,4 +69,5 @@ fn show(difference: &CatalogDifference) {
     if difference.changes.is_empty() {
         eprintln!("Nothing to change: everything in the file is published.");
     }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use weir_backends::{StoreError, postgres};
 
 use crate::cli::ConfigCommand;
 use crate::config::{self, Config};
+use crate::out;
 
 /// `weir migrate`: Postgres, ClickHouse and Kafka's topics.
 pub(crate) async fn migrate(config: &Config) -> anyhow::Result<bool> {
@@ -25,7 +26,7 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<bool> {
 /// `weir config check|print`.
 pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Result<bool> {
     if let ConfigCommand::Print = command {
-        print!("{}", config::redacted(config)?);
+        out::bytes(config::redacted(config)?.as_bytes())?;
         return Ok(true);
     }
     let postgres = match postgres::connect(&config.postgres).await {
@@ -38,9 +39,9 @@ pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Res
     };
     let clickhouse = Projection::new(&config.clickhouse).ping().await;
     let answers = [
-        told("Kafka", &config.kafka.bootstrap_servers, kafka),
-        told("Postgres", "postgres.url", postgres),
-        told("ClickHouse", &config.clickhouse.url, clickhouse),
+        told("Kafka", &config.kafka.bootstrap_servers, kafka)?,
+        told("Postgres", "postgres.url", postgres)?,
+        told("ClickHouse", &config.clickhouse.url, clickhouse)?,
     ];
     let archive = match super::archive::open(config) {
         Ok(Some(archive)) => told("Archive", archive.url(), archive.ping().await),
@@ -54,17 +55,17 @@ pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Res
         }
     };
     if !config.ledger.single_node {
-        println!(
-            "note        ledger.single_node is false: the ledger must replicate synchronously, or say true"
-        );
+        out::line(
+            "note        ledger.single_node is false: the ledger must replicate synchronously, or say true",
+        )?;
     }
     Ok(answers.into_iter().all(|answer| answer) && archive)
 }
 
-fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> bool {
+fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> anyhow::Result<bool> {
     match &answer {
-        Ok(()) => println!("{server:<11} ok ({place})"),
-        Err(error) => println!("{server:<11} {error} ({place})"),
+        Ok(()) => out::line(format_args!("{server:<11} ok ({place})"))?,
+        Err(error) => out::line(format_args!("{server:<11} {error} ({place})"))?,
     }
-    answer.is_ok()
+    Ok(answer.is_ok())
 }

@@ -13,6 +13,7 @@ use weir_load::{Profile, Stream, Totals, house};
 
 use crate::cli::load::{Load, LoadApi, LoadCommand, LoadSend, LoadTo};
 use crate::config::Config;
+use crate::out;
 
 use super::now;
 
@@ -24,7 +25,7 @@ pub(crate) async fn run(config: &Config, load: &Load) -> anyhow::Result<bool> {
     match &load.other {
         None => send(config, &load.send).await,
         Some(LoadCommand::Catalog { meters, dimensions }) => {
-            print!("{}", house::catalogue(*meters, *dimensions > 0));
+            out::bytes(house::catalogue(*meters, *dimensions > 0).as_bytes())?;
             Ok(true)
         }
         Some(LoadCommand::Tenants { tenants, api }) => create(config, *tenants, api).await,
@@ -142,7 +143,7 @@ async fn check(config: &Config, file: &std::path::Path) -> anyhow::Result<bool> 
     let found = house::projected_totals(&at.url, &at.database, &at.user, &at.password).await?;
     let differences = expected.compare(found.lines())?;
     for difference in differences.iter().take(SHOWN_MAX) {
-        println!(
+        out::line(format_args!(
             "{} {}: {} events expected, {} found; {} and {} thousandths",
             difference.tenant,
             difference.meter,
@@ -150,7 +151,7 @@ async fn check(config: &Config, file: &std::path::Path) -> anyhow::Result<bool> 
             difference.found.events,
             difference.expected.thousandths,
             difference.found.thousandths
-        );
+        ))?;
     }
     let totals = expected.iter().count();
     eprintln!(

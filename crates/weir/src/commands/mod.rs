@@ -24,6 +24,7 @@ use weir_core::{TenantId, Timestamp};
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Config};
+use crate::out;
 use crate::telemetry;
 
 /// How a command that did not fail ended.
@@ -56,11 +57,13 @@ impl From<Answer> for ExitCode {
 /// Carries out the command; what its answer is.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+        let mut completions = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "weir", &mut completions);
+        out::bytes(&completions)?;
         return Ok(Answer::Yes);
     }
     if let Command::Openapi = cli.command {
-        println!("{}", weir_api::openapi().to_pretty_json().context("print the OpenAPI document")?);
+        out::line(weir_api::openapi().to_pretty_json().context("print the OpenAPI document")?)?;
         return Ok(Answer::Yes);
     }
     let config = config::load(cli.config.as_deref())?;

@@ -6,6 +6,7 @@ use weir_core::TenantId;
 
 use crate::cli::{Key, Tenant};
 use crate::config::Config;
+use crate::out;
 
 use super::{ledger_pool, now};
 
@@ -32,7 +33,7 @@ pub(crate) async fn tenant(config: &Config, command: &Tenant) -> anyhow::Result<
         starts_at: None,
     };
     let created = tenants::create(&pool, new, now(), ACTOR).await?;
-    println!("{}", created.id);
+    out::line(created.id)?;
     Ok(true)
 }
 
@@ -49,7 +50,7 @@ pub(crate) async fn key(config: &Config, command: &Key) -> anyhow::Result<bool> 
     };
     let (_, secret) = api_keys::create(&pool, new, ACTOR).await?;
     eprintln!("Keep this key: it is not stored and cannot be shown again.");
-    println!("{secret}");
+    out::line(secret)?;
     Ok(true)
 }
 

@@ -10,6 +10,7 @@ use weir_pipeline::archive::status;
 
 use crate::cli::{Projection, Rebuild};
 use crate::config::Config;
+use crate::out;
 
 use super::ledger_pool;
 
@@ -42,7 +43,7 @@ pub(crate) async fn run(config: &Config, command: &Projection) -> anyhow::Result
             continue;
         };
         if let Some((from, next)) = projecting::again(&pool, row.partition, from).await? {
-            println!("partition {}: [{from}, {next}) is projected again", row.partition);
+            out::line(format_args!("partition {}: [{from}, {next}) is projected again", row.partition))?;
             let readable = readable.get(&row.partition).copied().unwrap_or(from);
             if from < readable {
                 eprintln!(
