@@ -1,7 +1,7 @@
 //! Where this run of the demo lives: folders, addresses, and the configuration that the `weir`
 //! program gets through its environment. Values only.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -52,16 +52,27 @@ impl Place {
         })
     }
 
-    /// Fails, naming the port, when something else listens where Weir should.
+    /// Fails, naming the port, when something else listens where Weir should, or is to.
     pub fn check_ports(&self) -> Result<()> {
+        let mut taken = self.stack_addresses();
         for (address, variable) in [(&self.api, API_VARIABLE), (&self.admin, ADMIN_VARIABLE)] {
             let parsed: SocketAddr =
                 address.parse().with_context(|| format!("{variable}={address} is no address and port"))?;
+            if let Some((other, _)) = taken.iter().find(|(_, other)| clash(*other, parsed)) {
+                bail!("{other} and {variable} both want port {}: give each a port of its own", parsed.port());
+            }
+            taken.push((variable, parsed));
             if TcpListener::bind(parsed).is_err() {
                 bail!("{address} is in use: stop what listens there, or set {variable} to another address");
             }
         }
         Ok(())
+    }
+
+    /// Where the servers that are started here will listen, with the variables that move them.
+    fn stack_addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let own = self.stack.ports.by_variable().into_iter().filter(|(kind, ..)| !is_foreign(*kind));
+        own.map(|(_, variable, port)| (variable, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))).collect()
     }
 
     /// The usage topic of this run.
@@ -155,4 +166,35 @@ fn is_foreign(kind: Kind) -> bool {
         Kind::ClickHouse => "WEIR_CLICKHOUSE__URL",
     };
     std::env::var_os(variable).is_some_and(|url| !url.is_empty())
+}
+
+/// Whether only one of them could listen.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let anywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (anywhere || one.ip() == other.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_want_one_port_are_named() {
+        let place = |api: &str, admin: &str| Place {
+            api: api.to_owned(),
+            admin: admin.to_owned(),
+            ..Place::new("ports").expect("no variable moves a port to none")
+        };
+        let free = local_stack::Ports::free().expect("free ports");
+        let (one, other) = (format!("127.0.0.1:{}", free.kafka), format!("127.0.0.1:{}", free.postgres));
+        assert!(place(&one, &other).check_ports().is_ok());
+        let kafka = Place::new("ports").expect("as above").stack.ports.kafka;
+        for (api, admin, said) in [
+            (one.clone(), one, "WEIR_API__LISTEN and WEIR_ADMIN__LISTEN"),
+            (other, format!("0.0.0.0:{kafka}"), "WEIR_STACK__KAFKA_PORT and WEIR_ADMIN__LISTEN"),
+        ] {
+            let error = place(&api, &admin).check_ports().expect_err(&api).to_string();
+            assert!(error.starts_with(&format!("{said} both want port ")), "{error}");
+        }
+    }
 }

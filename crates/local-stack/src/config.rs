@@ -28,7 +28,7 @@ impl Ports {
     /// The ports of `make demo` and `make up`, unless moved by environment variables.
     ///
     /// # Errors
-    /// A variable that holds no port.
+    /// A variable that holds no port, or another server's.
     pub fn defaults() -> Result<Self> {
         Self::moved_by(|variable| std::env::var(variable).ok())
     }
@@ -42,12 +42,34 @@ impl Ports {
                 _ => Err(Error::NoPort { variable, value }),
             },
         };
-        Ok(Self {
+        let ports = Self {
             kafka: port(Kind::Kafka.port_variable(), 19_092)?,
             kafka_controller: port(CONTROLLER_PORT_VARIABLE, 19_093)?,
             postgres: port(Kind::Postgres.port_variable(), 15_432)?,
             clickhouse: port(Kind::ClickHouse.port_variable(), 18_123)?,
-        })
+        };
+        ports.check_different()?;
+        Ok(ports)
+    }
+
+    /// Each port with its server and the variable that moves it.
+    pub fn by_variable(&self) -> [(Kind, &'static str, u16); 4] {
+        [
+            (Kind::Kafka, Kind::Kafka.port_variable(), self.kafka),
+            (Kind::Kafka, CONTROLLER_PORT_VARIABLE, self.kafka_controller),
+            (Kind::Postgres, Kind::Postgres.port_variable(), self.postgres),
+            (Kind::ClickHouse, Kind::ClickHouse.port_variable(), self.clickhouse),
+        ]
+    }
+
+    fn check_different(&self) -> Result<()> {
+        let ports = self.by_variable();
+        for (index, &(_, second, port)) in ports.iter().enumerate() {
+            if let Some(&(_, first, _)) = ports[..index].iter().find(|(.., other)| *other == port) {
+                return Err(Error::SamePort { first, second, port });
+            }
+        }
+        Ok(())
     }
 
     /// Ports that nothing listens on, different for each caller in this process.
@@ -153,6 +175,9 @@ mod tests {
                 format!("WEIR_STACK__POSTGRES_PORT={value} is no port: give a number from 1 to 65535");
             assert_eq!(error, words);
         }
+        let error = moved("19093").expect_err("Kafka's controller has it").to_string();
+        let words = "WEIR_STACK__KAFKA_CONTROLLER_PORT and WEIR_STACK__POSTGRES_PORT are both 19093: give each a port of its own";
+        assert_eq!(error, words);
     }
 
     #[test]

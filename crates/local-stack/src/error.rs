@@ -31,6 +31,16 @@ pub enum Error {
         /// What it holds.
         value: String,
     },
+    /// Two servers were given the same port.
+    #[error("{first} and {second} are both {port}: give each a port of its own")]
+    SamePort {
+        /// One environment variable.
+        first: &'static str,
+        /// The other one.
+        second: &'static str,
+        /// What both hold.
+        port: u16,
+    },
     /// No run of free ports was found.
     #[error("no free ports between {from} and {to} on 127.0.0.1: stop some servers and try again")]
     NoFreePorts {
