@@ -24,7 +24,7 @@ pub(crate) async fn fold_step(ledger: &impl Ledger, partition: Partition) -> Res
     let Some(unfolded) = ledger.unfolded(partition).await? else { return Ok(true) };
     let next_offset = unfolded.next_offset;
     let folding = merge(unfolded)?;
-    // Where someone else folded meanwhile, the next step begins where that ended.
+    // Where someone else folded or took the partition meanwhile, the next step begins anew.
     let folded = ledger.fold(&folding).await?;
     Ok(folded && folding.to == next_offset)
 }

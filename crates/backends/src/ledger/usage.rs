@@ -1,6 +1,7 @@
 //! Folding: the deltas of batches become usage rows, in a transaction of its own, exactly
 //! once (invariant 7). Whoever folds holds a lock of the partition and moves `folded_to`
-//! from where it found it, so any process may fold at any time.
+//! from where it found it, so any process may fold at any time. What was read before the
+//! ledger went back in time is not folded into it: then the partition has another owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,13 +18,13 @@ use crate::postgres::Pool;
 const ATTEMPT: &str = "fold usage";
 
 const STANDING: &str =
-    "SELECT generation, folded_to, next_offset FROM journal_partition WHERE partition = $1";
+    "SELECT generation, folded_to, next_offset, owner FROM journal_partition WHERE partition = $1";
 pub(super) const DELTAS: &str = "SELECT from_offset, to_offset, deltas FROM batch
     WHERE partition = $1 AND generation = $2 AND from_offset >= $3 AND to_offset <= $4
     ORDER BY from_offset LIMIT $5";
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1466262898, $1)";
 const FOLDED: &str = "UPDATE journal_partition SET folded_to = $4
-    WHERE partition = $1 AND generation = $2 AND folded_to = $3";
+    WHERE partition = $1 AND generation = $2 AND folded_to = $3 AND owner IS NOT DISTINCT FROM $5";
 const ADD: &str = "INSERT INTO usage AS u (tenant, meter, hour, dimensions, generation, partition,
         quantity, event_count)
     SELECT k.tenant, k.meter, k.hour, k.dimensions, $1, $2, k.quantity::numeric, k.event_count
@@ -103,6 +104,8 @@ pub struct Unfolded {
     pub from: i64,
     /// The first offset not yet counted.
     pub next_offset: i64,
+    /// Who owned the partition when this was read.
+    pub owner: Option<Vec<u8>>,
     /// The next batches: at most so many as are folded at once.
     pub batches: Vec<Deltas>,
 }
@@ -118,18 +121,22 @@ pub struct Folding {
     pub from: i64,
     /// And will hold everything below this.
     pub to: i64,
+    /// Who owned the partition when the batches were read.
+    pub owner: Option<Vec<u8>>,
     /// The usage.
     pub usage: BTreeMap<UsageKey, Aggregate>,
 }
 
+/// Generation, `folded_to`, `next_offset` and owner of a partition.
+type Standing = (Generation, i64, i64, Option<Vec<u8>>);
+
 /// The next batches of a partition that are not folded; `None` when all are.
 pub async fn unfolded(pool: &Pool, partition: Partition) -> Result<Option<Unfolded>, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
-    let standing: Option<(Generation, i64, i64)> =
+    let standing: Option<Standing> =
         sqlx::query_as(STANDING).bind(partition).fetch_optional(pool).await.map_err(failed)?;
-    let Some((generation, from, next_offset)) = standing.filter(|(_, folded, next)| folded < next) else {
-        return Ok(None);
-    };
+    let unfolded = standing.filter(|(_, folded, next, _)| folded < next);
+    let Some((generation, from, next_offset, owner)) = unfolded else { return Ok(None) };
     let batches = sqlx::query_as(DELTAS)
         .bind(partition)
         .bind(generation)
@@ -139,7 +146,7 @@ pub async fn unfolded(pool: &Pool, partition: Partition) -> Result<Option<Unfold
         .fetch_all(pool)
         .await
         .map_err(failed)?;
-    Ok(Some(Unfolded { partition, generation, from, next_offset, batches }))
+    Ok(Some(Unfolded { partition, generation, from, next_offset, owner, batches }))
 }
 
 /// What batches come to together.
@@ -147,21 +154,22 @@ pub async fn unfolded(pool: &Pool, partition: Partition) -> Result<Option<Unfold
 /// # Errors
 /// When they do not follow each other, or cannot be read.
 pub fn merge(unfolded: Unfolded) -> Result<Folding, StoreError> {
-    let Unfolded { partition, generation, from, batches, .. } = unfolded;
+    let Unfolded { partition, generation, from, owner, batches, .. } = unfolded;
     let (usage, to) = merge_batches(partition, from, &batches)?;
-    Ok(Folding { partition, generation, from, to, usage })
+    Ok(Folding { partition, generation, from, to, owner, usage })
 }
 
-/// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it
-/// meanwhile; then nothing happens, and the answer is false.
+/// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it or took
+/// the partition meanwhile; then nothing happens, and the answer is false.
 pub async fn fold(pool: &Pool, folding: &Folding) -> Result<bool, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
-    let Folding { partition, generation, from, to, usage } = folding;
+    let Folding { partition, generation, from, to, owner, usage } = folding;
     let mut transaction = pool.begin().await.map_err(failed)?;
     sqlx::query(LOCK).bind(partition).execute(&mut *transaction).await.map_err(failed)?;
-    let still: Option<(Generation, i64, i64)> =
+    let still: Option<Standing> =
         sqlx::query_as(STANDING).bind(partition).fetch_optional(&mut *transaction).await.map_err(failed)?;
-    if still.map(|(generation, folded_to, _)| (generation, folded_to)) != Some((*generation, *from)) {
+    let still = still.map(|(generation, folded_to, _, owner)| (generation, folded_to, owner));
+    if still != Some((*generation, *from, owner.clone())) {
         return Ok(false);
     }
     write(&mut transaction, (*generation, *partition), usage).await.map_err(failed)?;
@@ -170,6 +178,7 @@ pub async fn fold(pool: &Pool, folding: &Folding) -> Result<bool, StoreError> {
         .bind(generation)
         .bind(from)
         .bind(to)
+        .bind(owner)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;

@@ -153,7 +153,8 @@ async fn unmoved<W: World>(
     let PartitionRow { partition, generation, next_offset, epoch, .. } = *row;
     let mine = Progress { partition, generation, owner, epoch, to: next_offset };
     let now = shared.ledger.owned(&[mine]).await?;
-    if now.first().is_some_and(|now| now.next_offset == next_offset) {
+    // A backup of the moment between the taking and its fold has the token, and usage less.
+    if now.first().is_some_and(|now| now.next_offset == next_offset && now.folded_to == next_offset) {
         return Ok(());
     }
     let reason = format!("partition {partition} was taken by another process, or the ledger restored");

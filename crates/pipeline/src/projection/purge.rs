@@ -1,9 +1,11 @@
 //! What the ledger does not know goes from ClickHouse when a partition is taken: the ledger
 //! went back in time, and what it has lost would stay there for ever.
 //!
-//! Rows at or above the taken `next_offset` that are of an earlier epoch are unknown: whatever
-//! is committed from there on is written with this epoch or a later one. That stays true for
-//! ever, so a purge may happen at any time, even after others have taken the partition.
+//! Whatever stands at or above the taken `projected_to` is written again with this epoch or a
+//! later one, so rows of earlier epochs go: also those that an owner before, who died in its own
+//! purge, had not yet removed when it committed beyond them. A purge does no harm when others take
+//! the partition meanwhile. A ledger that goes back in time forgets the epoch, too: so it is
+//! asked whether it still knows it.
 
 use weir_backends::StoreError;
 use weir_backends::projection::RollupRow;
@@ -25,9 +27,14 @@ pub(super) async fn purge<W: World>(
     let place = (partition, reached.generation);
     let found = projection.remove_events(place, (from, i64::MAX), epoch).await?;
     if found > 0 {
-        tracing::warn!(partition, from, found, "removed events that the ledger does not know");
+        tracing::warn!(
+            partition,
+            from,
+            found,
+            "removed events that the ledger does not know, or that are written again"
+        );
     }
-    restate_rollups(shared, projection, place, (from, epoch)).await?;
+    restate_rollups(shared, projection, place, (reached.rolled_to, epoch)).await?;
     shared.projection.change(partition, reached.owner, |reached| {
         if reached.purge_from == Some(from) {
             reached.purge_from = None;
@@ -47,7 +54,10 @@ async fn highest<W: World>(
 ) -> Result<Option<i64>, StoreError> {
     let found = projection.epoch_max((partition, reached.generation), from).await?;
     if found < reached.epoch {
-        return Ok(Some(reached.epoch));
+        // A ledger that went back in time since then knows no such taking; whoever has the
+        // partition now may write with a lower epoch.
+        let rows = shared.ledger.owned(&[whole(partition, reached)]).await?;
+        return Ok(rows.iter().any(|row| row.epoch == reached.epoch).then_some(reached.epoch));
     }
     let epoch = found + 1;
     if !shared.ledger.raise_epoch(&whole(partition, reached), epoch).await? {

@@ -41,8 +41,10 @@ pub(crate) struct Reached {
     pub(crate) epoch: i64,
     /// Everything below is in ClickHouse, or in the insert under way.
     pub(crate) to: i64,
-    /// Rows at or above are unknown to the ledger and must go before the first insert.
+    /// Rows at or above of earlier epochs must go before the first insert.
     pub(crate) purge_from: Option<i64>,
+    /// How far rollups reached when the partition was taken.
+    pub(crate) rolled_to: i64,
     /// Whether something between here and the commits was dropped.
     pub(crate) behind: bool,
     /// About since when the first record that is missing has waited, in milliseconds since 1970.
@@ -113,7 +115,8 @@ impl ProjectionQueue {
             owner,
             epoch: row.epoch,
             to: row.projected_to,
-            purge_from: Some(row.next_offset),
+            purge_from: Some(row.projected_to),
+            rolled_to: row.rolled_to,
             behind: row.projected_to < row.next_offset,
             behind_since: behind_since.map(Timestamp::millis),
         };
@@ -295,6 +298,7 @@ mod tests {
             epoch: 3,
             to: 10,
             purge_from,
+            rolled_to: 0,
             behind: false,
             behind_since: None,
         };

@@ -111,8 +111,8 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         partition: Partition,
     ) -> impl Future<Output = Result<Option<Unfolded>, StoreError>> + Send;
 
-    /// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it; then
-    /// nothing happens and the answer is false.
+    /// Adds usage to the usage rows and moves `folded_to`, unless someone else moved it or took
+    /// the partition; then nothing happens and the answer is false.
     fn fold(&self, folding: &Folding) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Notes how far the projection's events reach; nothing where others own a partition by now,

@@ -33,7 +33,8 @@ pub(crate) struct UsageLine {
 impl Servers {
     /// `unfolded`.
     pub(crate) fn unfolded(&self, partition: Partition) -> Option<Unfolded> {
-        let row = &self.ledger.partitions.get(&partition)?.row;
+        let line = self.ledger.partitions.get(&partition)?;
+        let (row, owner) = (&line.row, line.owner.map(Vec::from));
         if row.folded_to >= row.next_offset {
             return None;
         }
@@ -42,15 +43,17 @@ impl Servers {
         let batches =
             chain.map(|(from, batch)| Deltas { from, to: batch.to, deltas: batch.deltas.clone() }).collect();
         let (from, next_offset) = (row.folded_to, row.next_offset);
-        Some(Unfolded { partition, generation: row.generation, from, next_offset, batches })
+        Some(Unfolded { partition, generation: row.generation, from, next_offset, owner, batches })
     }
 
     /// `fold`.
     pub(crate) fn fold(&mut self, folding: &Folding) -> bool {
         let any_time = self.mistaken(Mutation::FoldTwice);
         let Some(line) = self.ledger.partitions.get_mut(&folding.partition) else { return false };
+        let same_owner = line.owner.map(Vec::from) == folding.owner;
         let row = &mut line.row;
         let stands = row.generation == folding.generation
+            && same_owner
             && (row.folded_to == folding.from || (any_time && row.folded_to >= folding.from));
         if !stands || folding.to > row.next_offset {
             return false;
