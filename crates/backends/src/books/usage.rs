@@ -34,12 +34,18 @@ pub struct PeriodUsage {
 pub struct MeterTotals {
     /// Which meter.
     pub meter: MeterKey,
-    sum: Quantity,
-    max: Quantity,
-    min: Quantity,
-    latest: Quantity,
-    unique: Quantity,
-    event_count: u64,
+    /// Added up.
+    pub sum: Quantity,
+    /// The largest.
+    pub max: Quantity,
+    /// The smallest.
+    pub min: Quantity,
+    /// The one of the latest (event time, offset).
+    pub latest: Quantity,
+    /// How many different values.
+    pub unique: Quantity,
+    /// How many events.
+    pub event_count: u64,
 }
 
 #[derive(FromRow)]

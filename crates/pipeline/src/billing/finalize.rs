@@ -6,7 +6,7 @@
 
 use serde_json::json;
 use weir_backends::StoreError;
-use weir_backends::books::{self, Finalized, Finalizing, PeriodUsage};
+use weir_backends::books::{Finalized, MeterTotals, PeriodUsage};
 use weir_billing::{
     CorrectionInput, Invoice, InvoiceInput, PlanVersion, Subscription, UsageOfPeriod, correction,
 };
@@ -15,7 +15,8 @@ use weir_metering::meter::Aggregation;
 use weir_wire::alert::WebhookEvent;
 
 use super::report::MadeDocument;
-use super::run::Books;
+use super::run::Run;
+use crate::world::{Books, FinalizingDocument};
 
 /// Where a document stands: whose period, the how-manieth of it, rated by which plan.
 pub(super) struct Place<'a> {
@@ -42,17 +43,25 @@ pub(super) enum Outcome {
 type Drafted = Result<Option<Invoice>, String>;
 
 /// Drafts the document of a place from the usage as it stands now.
-pub(super) async fn draft(books: &Books<'_>, place: &Place<'_>, id: String) -> Result<Drafted, StoreError> {
+pub(super) async fn draft<B: Books>(
+    run: &Run<'_, B>,
+    place: &Place<'_>,
+    id: String,
+) -> Result<Drafted, StoreError> {
     let tenant = &place.subscription.tenant;
-    let partition = books.partition(place.subscription);
-    let (earlier, _) = books::sequence_of_period(books.pool, &place.subscription.id, place.period).await?;
-    let usage = books::usage_of_period(books.pool, tenant, partition, place.period).await?;
-    document(books, place, id, &earlier, usage)
+    let partition = run.partition(place.subscription);
+    let (earlier, _) = run.books.sequence_of_period(&place.subscription.id, place.period).await?;
+    let usage = run.books.usage_of_period(tenant, partition, place.period).await?;
+    document(run, place, id, &earlier, usage)
 }
 
 /// Finalizes the draft `id` in a transaction of its own, unless another run has done so.
-pub(super) async fn finalize(books: &Books<'_>, place: &Place<'_>, id: &str) -> Result<Outcome, StoreError> {
-    let mut open = Finalizing::open(books.pool, &place.subscription.legal_entity).await?;
+pub(super) async fn finalize<B: Books>(
+    run: &Run<'_, B>,
+    place: &Place<'_>,
+    id: &str,
+) -> Result<Outcome, StoreError> {
+    let mut open = run.books.open_finalizing(&place.subscription.legal_entity).await?;
     if !open.is_draft(id).await? {
         return Ok(Outcome::Nothing);
     }
@@ -61,9 +70,9 @@ pub(super) async fn finalize(books: &Books<'_>, place: &Place<'_>, id: &str) -> 
         // Another run has come further with this period; the next one sees all of it.
         return Ok(Outcome::Nothing);
     }
-    let partition = books.partition(place.subscription);
+    let partition = run.partition(place.subscription);
     let usage = open.usage(&place.subscription.tenant, partition, place.period).await?;
-    let drafted = match document(books, place, id.to_owned(), &earlier, usage)? {
+    let drafted = match document(run, place, id.to_owned(), &earlier, usage)? {
         Ok(Some(drafted)) => drafted,
         Ok(None) => {
             open.drop_draft(id).await?;
@@ -71,19 +80,19 @@ pub(super) async fn finalize(books: &Books<'_>, place: &Place<'_>, id: &str) -> 
         }
         Err(why) => return Ok(Outcome::Refused(why)),
     };
-    let invoice = match weir_billing::finalize(drafted, open.number().clone(), books.now) {
+    let invoice = match weir_billing::finalize(drafted, open.number().clone(), run.now) {
         Ok(invoice) => invoice,
         Err(error) => return Ok(Outcome::Refused(in_words(&error))),
     };
-    let told = told(&invoice, books.now)?;
+    let told = told(&invoice, run.now)?;
     open.store(&invoice, &told).await?;
     let number = invoice.number.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(%number, tenant = %invoice.tenant, total = %invoice.total, "document finalized");
     Ok(Outcome::Made(MadeDocument::of(&invoice)))
 }
 
-fn document(
-    books: &Books<'_>,
+fn document<B>(
+    run: &Run<'_, B>,
     place: &Place<'_>,
     id: String,
     earlier: &[Invoice],
@@ -93,7 +102,7 @@ fn document(
         return Ok(Err("the tenant's partition was never counted".to_owned()));
     };
     let cut = usage.cut;
-    let usage = quantities(books, &usage)?;
+    let usage = quantities(run, &usage)?;
     let drafted = if place.sequence == 0 {
         weir_billing::draft(&InvoiceInput {
             id,
@@ -114,9 +123,9 @@ fn document(
 }
 
 /// Usage by meter. A meter that is not published any more cannot be: versions stay.
-fn quantities(books: &Books<'_>, usage: &PeriodUsage) -> Result<Vec<UsageOfPeriod>, StoreError> {
-    let of = |meter: &books::MeterTotals| {
-        let aggregation = books.aggregations.get(&meter.meter).copied().unwrap_or(Aggregation::Sum);
+fn quantities<B>(run: &Run<'_, B>, usage: &PeriodUsage) -> Result<Vec<UsageOfPeriod>, StoreError> {
+    let of = |meter: &MeterTotals| {
+        let aggregation = run.aggregations.get(&meter.meter).copied().unwrap_or(Aggregation::Sum);
         meter.of_period(aggregation)
     };
     usage.meters.iter().map(of).collect()

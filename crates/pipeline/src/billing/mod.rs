@@ -20,7 +20,7 @@ use weir_core::time::{DAY_MS, HOUR_MS};
 
 pub use numbers::numbers_in_topic;
 pub use report::{MadeDocument, Refused, RunReport, Waiting};
-pub use run::run;
+pub use run::{run, run_in};
 pub use verify::{Outcome, VerifyReport, Which, verify, verify_ledger_only};
 
 /// How billing is done.

@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-use weir_backends::books::{self, BilledPeriod, DuePeriod, JournalReach};
+use weir_backends::StoreError;
+use weir_backends::books::{BilledPeriod, DuePeriod, JournalReach, LastNumber};
 use weir_backends::postgres::Pool;
-use weir_backends::{StoreError, catalog};
 use weir_billing::subscription::closable;
 use weir_billing::{PlanVersion, Subscription};
 use weir_core::journal::partition_of;
@@ -21,14 +20,14 @@ use super::finalize::{self, Outcome, Place};
 use super::report::{Refused, RunReport, Waiting};
 use super::{BillingError, BillingSettings};
 use crate::fold::fold_step;
-use crate::world::PostgresLedger;
+use crate::world::{Books, PostgresLedger};
 
 /// Steps of folding a partition at most; each takes up to 64 batches, so a million batches.
 const FOLD_STEPS_MAX: u32 = 16_384;
 
 /// What every period of a run is billed by.
-pub(super) struct Books<'a> {
-    pub(super) pool: &'a Pool,
+pub(super) struct Run<'a, B> {
+    pub(super) books: &'a B,
     pub(super) settings: &'a BillingSettings,
     pub(super) now: Timestamp,
     pub(super) plans: Vec<PlanVersion>,
@@ -54,15 +53,29 @@ pub async fn run(
     now: Timestamp,
     only: Option<TenantId>,
 ) -> Result<RunReport, BillingError> {
-    check_counters(pool, last_number_in_topic).await?;
-    let mut books = Books::open(pool, settings, now).await?;
-    let newest = books::newest_broker_time(pool).await?;
-    books.fold().await?;
+    run_in(&PostgresLedger::new(pool.clone()), settings, last_number_in_topic, now, only).await
+}
+
+/// [`run`] in any world.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in<B: Books>(
+    books: &B,
+    settings: &BillingSettings,
+    last_number_in_topic: &BTreeMap<String, i64>,
+    now: Timestamp,
+    only: Option<TenantId>,
+) -> Result<RunReport, BillingError> {
+    check_counters(&books.counters().await?, last_number_in_topic)?;
+    let mut run = Run::open(books, settings, now).await?;
+    let newest = books.newest_broker_time().await?;
+    run.fold().await?;
     let mut report = RunReport::default();
     let until = newest.map_or(now, |newest| newest.max(now));
-    for due in books::due_periods(pool, until, only.as_ref()).await? {
+    for due in books.due_periods(until, only.as_ref()).await? {
         let (tenant, period) = (due.subscription.tenant.clone(), due.period);
-        match refused(books.bill(due).await)? {
+        match refused(run.bill(due).await)? {
             Outcome::Made(made) => report.invoices.push(made),
             Outcome::Nothing => {}
             Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
@@ -70,9 +83,9 @@ pub async fn run(
         }
     }
     let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
-    for billed in books::billed_periods(pool, since, only.as_ref()).await? {
+    for billed in books.billed_periods(since, only.as_ref()).await? {
         let (tenant, period) = (billed.subscription.tenant.clone(), billed.period);
-        match refused(books.correct(billed).await)? {
+        match refused(run.correct(billed).await)? {
             Outcome::Made(made) => report.corrections.push(made),
             Outcome::Nothing => {}
             Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
@@ -98,12 +111,12 @@ fn refused(outcome: Result<Outcome, StoreError>) -> Result<Outcome, StoreError> 
     }
 }
 
-async fn check_counters(pool: &Pool, in_topic: &BTreeMap<String, i64>) -> Result<(), BillingError> {
-    for counter in books::counters(pool).await? {
+fn check_counters(counters: &[LastNumber], in_topic: &BTreeMap<String, i64>) -> Result<(), BillingError> {
+    for counter in counters {
         let known = in_topic.get(&counter.legal_entity).copied().unwrap_or(0);
         if counter.next_number <= known {
             return Err(BillingError::CounterBehind {
-                legal_entity: counter.legal_entity,
+                legal_entity: counter.legal_entity.clone(),
                 next_number: counter.next_number,
                 in_topic: known,
             });
@@ -112,23 +125,22 @@ async fn check_counters(pool: &Pool, in_topic: &BTreeMap<String, i64>) -> Result
     Ok(())
 }
 
-impl<'a> Books<'a> {
-    async fn open(pool: &'a Pool, settings: &'a BillingSettings, now: Timestamp) -> Result<Self, StoreError> {
-        let plans = books::plans(pool).await?.into_iter().map(|stored| stored.plan).collect();
-        let aggregations =
-            catalog::load(pool).await?.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
-        let partitions = books::partitions(pool).await?;
+impl<'a, B: Books> Run<'a, B> {
+    async fn open(books: &'a B, settings: &'a BillingSettings, now: Timestamp) -> Result<Self, StoreError> {
+        let plans = books.plans().await?.into_iter().map(|stored| stored.plan).collect();
+        let catalogue = books.catalogue().await?;
+        let aggregations = catalogue.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
+        let partitions = books.partitions().await?;
         let unfoldable = BTreeMap::new();
-        Ok(Self { pool, settings, now, plans, aggregations, partitions, unfoldable })
+        Ok(Self { books, settings, now, plans, aggregations, partitions, unfoldable })
     }
 
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
     /// may wait for the next run. A partition that cannot be folded for good is noted.
     async fn fold(&mut self) -> Result<(), StoreError> {
-        let ledger = PostgresLedger::new(self.pool.clone());
         for partition in 0..self.partitions {
             for _ in 0..FOLD_STEPS_MAX {
-                match fold_step(&ledger, partition).await {
+                match fold_step(self.books, partition).await {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(error) if error.is_transient() => return Err(error),
@@ -178,8 +190,8 @@ impl<'a> Books<'a> {
         let place = Place { subscription: &subscription, period, sequence: 0, plan };
         let id = match draft {
             Some(id) => id,
-            None => match finalize::draft(self, &place, new_id()).await? {
-                Ok(Some(draft)) => books::insert_draft(self.pool, &draft, 0, self.now).await?,
+            None => match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
+                Ok(Some(draft)) => self.books.insert_draft(&draft, 0, self.now).await?,
                 Ok(None) => return Ok(Outcome::Nothing),
                 Err(why) => return Ok(Outcome::Refused(why)),
             },
@@ -193,7 +205,7 @@ impl<'a> Books<'a> {
         if let Some(why) = self.hindrance(&subscription) {
             return Ok(Outcome::Refused(why));
         }
-        let (earlier, sequence) = books::sequence_of_period(self.pool, &subscription.id, period).await?;
+        let (earlier, sequence) = self.books.sequence_of_period(&subscription.id, period).await?;
         let used = earlier.first().and_then(|first| first.lines.first());
         let plan = used.and_then(|line| {
             self.plans.iter().find(|plan| plan.key == line.plan && plan.version == line.plan_version)
@@ -202,12 +214,12 @@ impl<'a> Books<'a> {
             return Ok(Outcome::Refused("the plan version that it was billed by is not published".into()));
         };
         let place = Place { subscription: &subscription, period, sequence, plan };
-        let draft = match finalize::draft(self, &place, new_id()).await? {
+        let draft = match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
             Ok(Some(draft)) => draft,
             Ok(None) => return Ok(Outcome::Nothing),
             Err(why) => return Ok(Outcome::Refused(why)),
         };
-        let id = books::insert_draft(self.pool, &draft, sequence, self.now).await?;
+        let id = self.books.insert_draft(&draft, sequence, self.now).await?;
         finalize::finalize(self, &place, &id).await
     }
 
@@ -220,7 +232,7 @@ impl<'a> Books<'a> {
         let partition = self.partition(subscription);
         let grace_ms = self.settings.grace_ms;
         let closes_at = period.end.plus_millis(grace_ms);
-        let Some(reach) = books::journal_reach(self.pool, partition).await? else {
+        let Some(reach) = self.books.journal_reach(partition).await? else {
             return Ok(Some(format!("partition {partition} has not been read yet")));
         };
         let JournalReach { broker_time_max, folded_broker_time, folded_to, next_offset, .. } = reach;
@@ -234,8 +246,4 @@ impl<'a> Books<'a> {
             format!("{read}, the period closes at {closes_at}")
         }))
     }
-}
-
-fn new_id() -> String {
-    format!("inv_{}", Uuid::now_v7().simple())
 }

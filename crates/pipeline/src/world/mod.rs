@@ -1,21 +1,24 @@
-//! What counting is surrounded by: journal, ledger, projection, files of ids, time and chance, as
-//! exactly the calls that it makes of them. Behind the traits stand the servers ([`Servers`]) or the
-//! simulator's stores; which of them is known when the program is compiled, so a call costs
-//! what it cost without them.
+//! What counting and billing are surrounded by: journal, ledger, projection, files of ids, time
+//! and chance, as exactly the calls that they make of them. Behind the traits stand the servers
+//! ([`Servers`]) or the simulator's stores; which of them is known when the program is compiled,
+//! so a call costs what it cost without them.
 //!
 //! Nothing is decided here. An implementation carries a call out or says why it could not,
 //! with [`StoreError::is_transient`] for what may have happened all the same.
 //!
 //! [`StoreError::is_transient`]: weir_backends::StoreError::is_transient
 
+mod books;
 mod ids;
 mod ledger;
+mod postgres_books;
 mod projection;
 mod reader;
 mod runtime;
 mod servers;
 mod writer;
 
+pub use books::{Books, FinalizingDocument};
 pub use ids::{IdStore, SealedIds};
 pub use ledger::{Ledger, Place};
 pub use projection::ProjectionStore;

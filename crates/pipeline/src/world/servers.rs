@@ -290,6 +290,11 @@ impl PostgresLedger {
     pub fn new(pool: Pool) -> Self {
         Self { pool }
     }
+
+    /// Its connections.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
 }
 
 impl Ledger for PostgresLedger {
