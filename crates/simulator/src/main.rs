@@ -52,7 +52,7 @@ fn mutation(name: &str) -> Result<Mutation, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let right = if arguments.mutations {
-        try_mutations(&arguments)
+        try_mutations()
     } else if arguments.steps || arguments.acts.is_some() || !arguments.spare.is_empty() {
         play_one(&arguments)
     } else {
@@ -92,6 +92,10 @@ fn play_many(arguments: &Arguments) -> bool {
     });
     for (seed, words) in &tested.wrong {
         println!("seed {seed} goes wrong: {words}");
+        println!(
+            "  {}",
+            Options { seed: *seed, mutation: arguments.mutation, ..Options::default() }.command()
+        );
     }
     if let Some((seed, _)) = tested.wrong.first() {
         let options = Options { seed: *seed, mutation: arguments.mutation, ..Options::default() };
@@ -115,34 +119,17 @@ fn tell_shrunk(options: &Options) {
         "seed {} shrunk from {} acts and {} faults to {} and {}: {}",
         options.seed, shrunk.acts.0, shrunk.faults.0, shrunk.acts.1, shrunk.faults.1, shrunk.wrong
     );
-    println!("  {}", command(&shrunk.options));
+    println!("  {}", shrunk.options.command());
 }
 
-/// The command that plays this, decision by decision.
-fn command(options: &Options) -> String {
-    let mut command = format!("cargo run --bin simulate -- --from {} --steps", options.seed);
-    if let Some(case) = MUTATIONS.iter().find(|case| Some(case.mutation) == options.mutation) {
-        command.push_str(&format!(" --mutation {}", case.name));
-    }
-    if let Some(acts) = &options.acts {
-        let acts: Vec<String> = acts.iter().map(usize::to_string).collect();
-        command.push_str(&format!(" --acts {}", acts.join(",")));
-    }
-    if !options.spared.is_empty() {
-        let spared: Vec<&str> = options.spared.iter().map(String::as_str).collect();
-        command.push_str(&format!(" --spare {}", spared.join(",")));
-    }
-    command
-}
-
-fn try_mutations(arguments: &Arguments) -> bool {
+fn try_mutations() -> bool {
     println!("| mistake | name | found by seed | within | how it shows |");
     println!("| --- | --- | --- | --- | --- |");
     let mut all = true;
     for MutationCase { mutation, name, words, seeds_max } in MUTATIONS {
         // One thread, so that the first seed is the first.
         let seeds = Seeds { from: 1, count: *seeds_max, mutation: Some(*mutation), threads: 1, wrong_max: 1 };
-        let tested = test_seeds(&Seeds { threads: arguments.threads, ..seeds });
+        let tested = test_seeds(&seeds);
         all &= !tested.wrong.is_empty();
         let (seed, how) = tested.wrong.first().map_or_else(
             || ("not found".to_owned(), String::new()),

@@ -34,10 +34,12 @@ pub(crate) fn apply_mistaken<E>(
         Mutation::WallClockLateness => {
             let (window_ms, partitions) = (shard.config().window_ms, shard.config().partitions);
             let oldest = runtime.now().plus_millis(-window_ms);
+            let tenants = runtime.hand.stage.state().servers.ledger.tenants.clone();
             let mut records = batch.to_records();
             for record in &mut records {
                 if let RecordBody::Event { event, .. } = &record.body
                     && partition_of(event.tenant.as_bytes(), partitions) == batch.partition
+                    && tenants.keys().any(|tenant| tenant.as_str() == event.tenant)
                     && event.time.is_some_and(|time| time < oldest)
                 {
                     let (reason, detail) = (RejectReason::TooLate, "by the wall clock".to_owned());

@@ -29,6 +29,14 @@ pub enum Mutation {
     ForwardsNotWaitedFor,
     /// Ids that are in files are not looked for there.
     FilesNotAsked,
+    /// Numbers are taken without holding the legal entity's row.
+    NoEntityLock,
+    /// A document's cut is read at another moment than its usage.
+    CutFromElsewhere,
+    /// A period is closed by a clock.
+    ClosedByClock,
+    /// The counter of numbers is not compared with the topic of numbers.
+    CounterNotCompared,
     /// After a lost answer, a partition that is still ours is taken for a commit that happened.
     FoundOutByOwner,
 }
@@ -48,43 +56,57 @@ pub struct MutationCase {
 
 /// All of them.
 pub const MUTATIONS: &[MutationCase] = &[
-    case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 2_000),
+    case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 200),
     case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
     case(
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",
         "an insert is acknowledged before it is done",
-        500,
+        1_000,
     ),
-    case(Mutation::FoldTwice, "fold-twice", "the fold does not compare folded_to", 500),
+    case(Mutation::FoldTwice, "fold-twice", "the fold does not compare folded_to", 200),
     case(
         Mutation::ThresholdAtBatchEnd,
         "threshold-at-batch-end",
         "thresholds are judged where a batch ends",
-        200,
+        100,
     ),
-    case(Mutation::WallClockLateness, "wall-clock-lateness", "lateness is judged by the worker's clock", 500),
+    case(Mutation::WallClockLateness, "wall-clock-lateness", "lateness is judged by the worker's clock", 100),
     case(
         Mutation::ForgetByEventTime,
         "forget-by-event-time",
         "an id is forgotten when its event's time leaves the window",
-        500,
+        200,
     ),
-    case(Mutation::NoFingerprint, "no-fingerprint", "the last record's fingerprint is not compared", 2_000),
-    case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 5_000),
+    case(Mutation::NoFingerprint, "no-fingerprint", "the last record's fingerprint is not compared", 1_000),
+    case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 3_000),
     case(
         Mutation::DecideAgain,
         "decide-again",
         "records are decided again instead of reading the exceptions",
-        2_000,
+        200,
     ),
     case(
         Mutation::ForwardsNotWaitedFor,
         "forwards-not-waited-for",
         "dead letters and forwards are not acknowledged before the commit",
-        500,
+        200,
     ),
     case(Mutation::FilesNotAsked, "files-not-asked", "ids that are in files are not looked for there", 200),
+    case(Mutation::NoEntityLock, "no-entity-lock", "numbers are taken without a lock", 500),
+    case(
+        Mutation::CutFromElsewhere,
+        "cut-from-elsewhere",
+        "a document's cut is of another moment than its usage",
+        2_000,
+    ),
+    case(Mutation::ClosedByClock, "closed-by-clock", "a period is closed by a clock", 500),
+    case(
+        Mutation::CounterNotCompared,
+        "counter-not-compared",
+        "the counter of numbers is not compared with the topic",
+        3_000,
+    ),
     case(
         Mutation::FoundOutByOwner,
         "found-out-by-owner",

@@ -6,12 +6,15 @@
 //! the runs as gap and length; about 1.5 bytes an exception at one in a hundred.
 //! Deltas, version 1: sections of at most 64 MiB, each a zstd frame (level 1) of columns.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 
 use weir_core::HashKey;
 use weir_core::digest::Digest;
 use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_metering::outcome::{Exception, RejectReason, Verdict};
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::delta_columns;
 use crate::varint::{Cut, Reader, put, put_bytes, put_size};
@@ -116,7 +119,7 @@ pub fn encode_deltas(deltas: &BTreeMap<UsageKey, Aggregate>) -> Vec<u8> {
     for section in sections(&entries, SECTION_BYTES_AIM) {
         let columns = delta_columns::write(section);
         // Compressing fails only if zstd cannot allocate; then the columns are kept as they are.
-        match zstd::bulk::compress(&columns, ZSTD_LEVEL) {
+        match compress(&columns) {
             Ok(compressed) => {
                 out.push(1);
                 put_bytes(&mut out, &compressed);
@@ -171,11 +174,27 @@ fn sections<'e, 'a>(mut entries: &'e [Entry<'a>], bytes_aim: usize) -> Vec<&'e [
     parts
 }
 
+thread_local! {
+    // Making a context costs more than using it on a small batch.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compress(columns: &[u8]) -> io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let made = kept.take().map_or_else(|| Compressor::new(ZSTD_LEVEL), Ok)?;
+        kept.insert(made).compress(columns)
+    })
+}
+
 fn decompress(body: &[u8]) -> Result<Vec<u8>, CorruptBlob> {
     let size = zstd::zstd_safe::get_frame_content_size(body).ok().flatten();
     let size = size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= SECTION_BYTES_MAX);
     let size = size.ok_or(CorruptBlob::Unreadable)?;
-    zstd::bulk::decompress(body, size).map_err(|_| CorruptBlob::Unreadable)
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let made = kept.take().map_or_else(Decompressor::new, Ok).map_err(|_| CorruptBlob::Unreadable)?;
+        kept.insert(made).decompress(body, size).map_err(|_| CorruptBlob::Unreadable)
+    })
 }
 
 fn seal(mut out: Vec<u8>) -> Vec<u8> {

@@ -54,6 +54,10 @@ pub(crate) struct Reached {
 impl Reached {
     /// The ledger's row says that the partition is to be projected again, or it was taken anew.
     pub(crate) fn follow(&mut self, row: &PartitionRow) {
+        if row.epoch < self.epoch {
+            // The ledger went back in time, and the partition is still ours in it.
+            (self.purge_from, self.rolled_to) = (Some(row.projected_to), row.rolled_to);
+        }
         if row.epoch != self.epoch {
             self.epoch = row.epoch;
             if row.projected_to < self.to {

@@ -9,21 +9,24 @@ use weir_wire::dead_letter::verdict_code;
 
 use super::alerts;
 use super::fold::{End, Fold};
+use super::invoices::{self, Counted, Cut};
 use super::reading::{Event, Reading, read};
 use crate::play::Play;
 use crate::scenario::Tally;
 use crate::servers::{Logged, PartitionLog, Servers, UsageRowKey};
 
 /// A partition as the oracle has it.
-struct Told<'a> {
-    partition: i32,
-    fold: Fold<'a>,
+pub(super) struct Told<'a> {
+    pub(super) partition: i32,
+    pub(super) fold: Fold<'a>,
     ends: BTreeMap<i64, End>,
     accepted: BTreeMap<i64, (Event, i64)>,
     /// Tenants of whom some event may have been judged either way.
     unsure: BTreeSet<String>,
     /// What stood at offsets that levels were published of, by (offset, tenant, meter).
     levels: BTreeMap<(i64, String, String), Level>,
+    /// What was counted below the cuts of documents.
+    pub(super) billed: BTreeMap<Cut, Counted>,
 }
 
 /// Limit, start of the period and usage.
@@ -42,6 +45,9 @@ struct Published {
 pub(crate) fn check(play: &Play) -> Option<String> {
     let state = play.stage.state();
     let servers = &state.servers;
+    if let Some(batch) = &servers.zombie {
+        return Some(format!("batch {batch} was committed by a process that had lost the partition"));
+    }
     let published = servers.journal.quota.iter().filter_map(level_of).collect::<Vec<_>>();
     let mut told = Vec::new();
     for partition in 0..play.cast.partitions {
@@ -64,6 +70,7 @@ pub(crate) fn check(play: &Play) -> Option<String> {
         .or_else(|| told.iter().find_map(|told| dead_letters(servers, told)))
         .or_else(|| limits(servers, &told))
         .or_else(|| levels(play, &told, &published))
+        .or_else(|| invoices::check(play, servers, &told))
 }
 
 fn log_of(servers: &Servers, partition: i32) -> &PartitionLog {
@@ -95,10 +102,15 @@ fn fold<'a>(
     let mut wanted = wanted.into_iter().peekable();
     let fold = Fold::new(&play.cast, partition);
     let (ends, accepted, unsure) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    let mut told = Told { partition, fold, ends, accepted, unsure, levels: BTreeMap::new() };
+    let (levels, billed) = (BTreeMap::new(), BTreeMap::new());
+    let mut told = Told { partition, fold, ends, accepted, unsure, levels, billed };
+    let mut cuts = invoices::cuts(servers, partition).into_iter().peekable();
     for Logged { record, step } in log.records.iter().take_while(|one| one.record.offset < next_offset) {
         while let Some((_, one)) = wanted.next_if(|(offset, _)| *offset < record.offset) {
             told.note_level(one);
+        }
+        while let Some(cut) = cuts.next_if(|(offset, _, _)| *offset <= record.offset) {
+            told.note_cut(cut);
         }
         let reading = read(record);
         let committed = steps.range(record.offset + 1..).next().map_or(u64::MAX, |(_, step)| *step);
@@ -120,10 +132,16 @@ fn fold<'a>(
     for (_, one) in wanted {
         told.note_level(one);
     }
+    cuts.for_each(|cut| told.note_cut(cut));
     Ok(told)
 }
 
 impl Told<'_> {
+    fn note_cut(&mut self, cut: Cut) {
+        let counted = self.fold.counted(&cut.1, cut.2);
+        self.billed.insert(cut, counted);
+    }
+
     fn note_level(&mut self, one: &Published) {
         let level = self.fold.level(&one.tenant, &one.meter);
         let level = level.map(|(limit, period, used)| (limit, period.start.millis(), used));
@@ -290,7 +308,8 @@ fn alerts_told(servers: &Servers, told: &[Told<'_>]) -> Option<String> {
         *expected.entry(line.clone()).or_default() += 1;
     }
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    for (id, line) in &servers.ledger.outbox {
+    for (id, line) in servers.ledger.outbox.iter().filter(|(_, line)| line.event_type != "invoice.finalized")
+    {
         let Some(words) = alerts::told(&line.event_type, &line.body) else {
             return Some(format!("the message {id} of {} cannot be read: {}", line.tenant, line.body));
         };

@@ -6,6 +6,7 @@ use weir_core::Span;
 use weir_core::time::{DAY_MS, HOUR_MS};
 
 use super::alerts::{self, Crossing, Spot};
+use super::invoices::Counted;
 use super::reading::{Event, Limit, Limits, Reading, nanos};
 use super::tallies::{Part, Sum};
 use crate::scenario::{Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
@@ -225,6 +226,18 @@ impl<'a> Fold<'a> {
             self.alerts.push(alerts::series(spot, &event.tenant, meter.key, self.cast.series_max));
         }
         "{\"other\":\"true\"}".to_owned()
+    }
+
+    /// What was counted of a tenant in the period that begins then.
+    pub(super) fn counted(&self, tenant: &str, period_start_ms: i64) -> Counted {
+        let mut counted = Counted { now_ms: self.now_ms, ..Counted::default() };
+        for meter in METERS {
+            let key = (tenant.to_owned(), meter.key, period_start_ms);
+            if let Some((_, tally, sum)) = self.totals.get(&key) {
+                counted.meters.insert(meter.key, (sum.nanos(*tally), sum.events));
+            }
+        }
+        counted
     }
 
     /// Where a tenant stands on a meter: limit, period, usage; `None` before its first period.

@@ -5,6 +5,7 @@
 mod alerts;
 mod compare;
 mod fold;
+mod invoices;
 mod presence;
 mod reading;
 mod tallies;

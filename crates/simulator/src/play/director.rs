@@ -5,30 +5,16 @@
 use std::collections::BTreeSet;
 
 use crate::chance::Chance;
-use crate::mutation::Mutation;
 use crate::oracle;
 use crate::scenario::{Act, Cast, Script};
 use crate::servers::Servers;
 use crate::stage::{Executor, Fate, Pid, Stage, State};
 use crate::trace::Trace;
 
+use super::billing::{Billed, BillingRun};
 use super::faults::{Decision, FaultKey, Faults};
 use super::hosts::Hosts;
-
-/// What is played.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Which seed.
-    pub seed: u64,
-    /// With which mistake.
-    pub mutation: Option<Mutation>,
-    /// Whether every decision is told.
-    pub told: bool,
-    /// The acts that are kept, by their index; all where none are given.
-    pub acts: Option<Vec<usize>>,
-    /// Faults that are left out.
-    pub spared: BTreeSet<FaultKey>,
-}
+use super::options::Options;
 
 /// How it went.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +51,10 @@ pub(crate) struct Play {
     pub(crate) faulted_at_ms: i64,
     /// When tenants were in the catalogue.
     pub(crate) presence: oracle::Presence,
+    /// Billing runs that have begun.
+    pub(crate) runs: Vec<BillingRun>,
+    /// What billing came to in the end.
+    pub(crate) billed: Option<Billed>,
 }
 
 /// Plays a seed.
@@ -111,6 +101,8 @@ impl Play {
             recreated: BTreeSet::new(),
             faulted_at_ms: crate::scenario::BEGIN_MS,
             presence: oracle::Presence::default(),
+            runs: Vec::new(),
+            billed: None,
         }
     }
 
@@ -133,10 +125,9 @@ impl Play {
                 next = Some(act);
             }
         }
-        if let Err(words) = self.settle() {
-            return Some(words);
-        }
-        oracle::check(self)
+        // Billing takes its time, in which idle partitions are ticked.
+        let settled = self.settle().and_then(|()| self.bill_to_the_end()).and_then(|()| self.settle());
+        settled.err().or_else(|| oracle::check(self))
     }
 
     /// Lets the tasks run, then decides one thing; true when the next act's turn has come.

@@ -13,7 +13,7 @@ use weir_core::Partition;
 use weir_pipeline::{Counting, PipelineMetrics, PipelineStatus, count};
 
 use crate::scenario::Cast;
-use crate::servers::{DEAD_LETTERS, QUOTA, USAGE};
+use crate::servers::{DEAD_LETTERS, INVOICES, QUOTA, USAGE};
 use crate::stage::{Pid, Stage};
 use crate::world::{Disk, SimIds, SimLedger, SimProjection, SimReader, SimRuntime, SimWorld, SimWriter};
 
@@ -92,6 +92,7 @@ impl Hosts {
                 usage_topic: USAGE.to_owned(),
                 dead_letter_topic: DEAD_LETTERS.to_owned(),
                 quota_topic: QUOTA.to_owned(),
+                invoices_topic: INVOICES.to_owned(),
                 partitions: cast.partitions,
                 ..KafkaConfig::default()
             },

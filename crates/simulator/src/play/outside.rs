@@ -5,7 +5,7 @@ use weir_core::TenantId;
 use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTENT_TYPE, HEADER_CONTROL};
 
 use crate::scenario::{Act, BEGIN_MS, Change, Draft, Happened};
-use crate::servers::USAGE;
+use crate::servers::{Transactions, USAGE};
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
@@ -62,6 +62,8 @@ impl Play {
             Act::Recreate(partition) => self.recreate(*partition),
             Act::Trim(partition) => self.trim(*partition),
             Act::DropProjection => self.stage.state().servers.projection.drop_all(),
+            Act::Bill(host) => self.bill(*host),
+            Act::TellNumbers(twice) => self.tell_numbers(*twice),
         }
     }
 
@@ -128,9 +130,10 @@ impl Play {
 
     pub(crate) fn create_tenant(&mut self, number: usize) {
         let tenant = &self.cast.tenants[number];
-        let Some(id) = tenant.id() else { return };
+        let (Some(id), Some(subscription)) = (tenant.id(), tenant.subscription()) else { return };
         let mut state = self.stage.state();
         let step = state.step;
+        state.servers.ledger.books.subscriptions.insert(id.clone(), subscription);
         if state.servers.ledger.tenants.insert(id, tenant.facts()).is_none() {
             state.servers.ledger.catalogue_version += 1;
             self.presence.created(&tenant.name, step);
@@ -222,6 +225,8 @@ impl Play {
 
     fn restore(&mut self, at_once: bool) {
         let Some(backup) = self.backup.clone() else { return };
+        // Nobody bills while a ledger is restored: its connections are closed.
+        self.runs.clear();
         {
             let mut state = self.stage.state();
             let step = state.step;
@@ -233,6 +238,7 @@ impl Play {
                 self.presence.lost(tenant.as_str(), step);
             }
             state.servers.ledger = backup;
+            state.servers.transactions = Transactions::default();
         }
         if at_once {
             self.create_lost();

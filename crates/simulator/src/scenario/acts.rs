@@ -49,6 +49,10 @@ pub enum Act {
     Trim(i32),
     /// The projection's folder is deleted.
     DropProjection,
+    /// A billing run begins in a process.
+    Bill(usize),
+    /// The topic of numbers is told of what waits in the outbox; twice, if so.
+    TellNumbers(bool),
 }
 
 /// How a record that is written again differs.
@@ -81,6 +85,7 @@ struct Troubles {
     restores: bool,
     drops: bool,
     recreation: bool,
+    billing: u64,
 }
 
 impl Script {
@@ -99,11 +104,14 @@ impl Script {
             restores: chance.per_mille(250),
             drops: chance.per_mille(200),
             recreation: chance.per_mille(60),
+            billing: if cast.billed { 45 } else { 0 },
         };
         let length = chance.between(40, 160);
         let mut acts = Vec::new();
+        // What comes in a part that the ledger loses is the more interesting.
+        let at_first = if troubles.restores { 500 } else { 800 };
         for tenant in 0..cast.tenants.len() {
-            if chance.per_mille(800) {
+            if chance.per_mille(at_first) {
                 acts.push(Act::CreateTenant(tenant));
             }
         }
@@ -139,8 +147,8 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
         acts.push(Act::Away(server, chance.between(100, 20_000)));
     } else if falls(troubles.clocks) {
         acts.push(Act::BrokerClock(chance.between(-7_200_000, 200_000)));
-    } else if falls(if troubles.restores { 40 } else { 0 }) {
-        acts.push(if chance.per_mille(500) { Act::Backup } else { Act::Restore(chance.per_mille(700)) });
+    } else if falls(if troubles.restores { 60 } else { 0 }) {
+        restore(chance, acts);
     } else if falls(40) {
         acts.push(Act::Pass(*chance.pick(&[150, 1_100, 12_000, 60_000, HOUR_MS, 9 * HOUR_MS, DAY_MS])));
     } else if falls(30) {
@@ -156,6 +164,11 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
         acts.push(Act::Trim(partition));
     } else if falls(if troubles.drops { 8 } else { 0 }) {
         acts.push(Act::DropProjection);
+    } else if falls(troubles.billing) {
+        acts.push(match chance.below(4) {
+            0 => Act::TellNumbers(chance.per_mille(200)),
+            _ => Act::Bill(host),
+        });
     } else if falls(160) {
         let change = match chance.below(6) {
             0..=2 => Change::Nothing,
@@ -171,6 +184,18 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
             let draft = Draft::any(cast, *number, chance);
             acts.push(Act::Produce(draft, foreign(partition, chance)));
         }
+    }
+}
+
+/// A backup; or a restore, and then perhaps some time before anything else happens.
+fn restore(chance: &mut Chance, acts: &mut Vec<Act>) {
+    if chance.per_mille(500) {
+        acts.push(Act::Backup);
+        return;
+    }
+    acts.push(Act::Restore(chance.per_mille(500)));
+    if chance.per_mille(500) {
+        acts.extend((0..chance.between(5, 40)).map(|_| Act::Pass(200)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Meters, tenants and bounds of a simulation, in the simulator's own words. What the engine
 //! is given is made of them here; the oracle reads the words.
 
+use weir_billing::{LegalEntityKey, PlanKey, Subscription};
 use weir_core::journal::partition_of;
 use weir_core::time::{DAY_MS, HOUR_MS};
 use weir_core::{HashKey, HourAlignment, Span, TenantId, Timestamp};
@@ -18,6 +19,11 @@ pub(crate) const WINDOW_MS: i64 = 3 * DAY_MS;
 pub(crate) const FUTURE_MS: i64 = HOUR_MS;
 /// How long a billing period is.
 const PERIOD_MS: i64 = 30 * HOUR_MS;
+
+/// Who bills.
+pub(crate) const LEGAL_ENTITIES: [&str; 2] = ["dam", "mill"];
+/// The first period that is billed: those before ended long ago.
+const FIRST_BILLED: usize = 2;
 
 /// How a meter counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +77,10 @@ pub(crate) struct TenantCast {
     /// Minutes past the UTC hour at which its hours begin.
     pub(crate) minutes: u8,
     pub(crate) periods: Vec<Span>,
+    /// Which plan it has.
+    pub(crate) plan: &'static str,
+    /// Who bills it.
+    pub(crate) legal_entity: &'static str,
 }
 
 /// What is counted.
@@ -84,6 +94,8 @@ pub(crate) struct Cast {
     /// Ids of a bucket before it is sealed.
     pub(crate) id_bucket_max: usize,
     pub(crate) key: HashKey,
+    /// Whether periods are billed.
+    pub(crate) billed: bool,
 }
 
 impl Cast {
@@ -97,7 +109,8 @@ impl Cast {
         let series_max = u32::try_from(chance.between(1, 4)).unwrap_or(1);
         let key = HashKey::new((u128::from(chance.bits()) << 64 | u128::from(chance.bits())).to_be_bytes());
         let id_bucket_max = *chance.pick(&[2, 5, 20, 1_000_000]);
-        Self { partitions, processes, tenants, series_max, batch_records_max, id_bucket_max, key }
+        let billed = chance.per_mille(400);
+        Self { partitions, processes, tenants, series_max, batch_records_max, id_bucket_max, key, billed }
     }
 
     /// How counting is tuned.
@@ -123,7 +136,8 @@ fn tenant(number: usize, chance: &mut Chance) -> TenantCast {
     let minutes = *chance.pick(&[0_u8, 0, 30]);
     let at = |index: i64| Timestamp::clamped(begin + index * PERIOD_MS + i64::from(minutes) * 60_000);
     let periods = (0..40).map(|index| Span { start: at(index), end: at(index + 1) }).collect();
-    TenantCast { name: format!("tenant-{number}"), minutes, periods }
+    let (plan, legal_entity) = (*chance.pick(&["basic", "pro", "pro"]), *chance.pick(&LEGAL_ENTITIES));
+    TenantCast { name: format!("tenant-{number}"), minutes, periods, plan, legal_entity }
 }
 
 impl TenantCast {
@@ -131,6 +145,24 @@ impl TenantCast {
     pub(crate) fn facts(&self) -> TenantFacts {
         let alignment = HourAlignment::from_minutes(self.minutes).unwrap_or_default();
         TenantFacts { alignment, periods: self.periods.clone() }
+    }
+
+    /// What it is billed for.
+    pub(crate) fn subscription(&self) -> Option<Subscription> {
+        Some(Subscription {
+            id: format!("sub-{}", self.name),
+            tenant: self.id()?,
+            plan: PlanKey::new(self.plan).ok()?,
+            legal_entity: LegalEntityKey::new(self.legal_entity).ok()?,
+            zone: "UTC".to_owned(),
+            anchor: "2026-03-01".to_owned(),
+            starts_at: self.billed_from(),
+        })
+    }
+
+    /// When billing begins.
+    pub(crate) fn billed_from(&self) -> Timestamp {
+        self.periods[FIRST_BILLED].start
     }
 
     /// Its name as a value.

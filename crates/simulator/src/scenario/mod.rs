@@ -4,8 +4,12 @@
 mod acts;
 mod cast;
 mod events;
+mod plans;
 
 pub(crate) use acts::Script;
 pub use acts::{Act, Change};
-pub(crate) use cast::{BEGIN_MS, Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
+pub(crate) use cast::{
+    BEGIN_MS, Cast, FUTURE_MS, LEGAL_ENTITIES, METERS, MeterFacts, Tally, TenantCast, WINDOW_MS,
+};
 pub use events::{Draft, Happened};
+pub(crate) use plans::{Cost, GRACE_MS, PLANS, PlanFacts};

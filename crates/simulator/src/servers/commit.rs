@@ -3,6 +3,7 @@
 
 use weir_backends::StoreError;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
+use weir_backends::ledger::partition::OwnerToken;
 
 use super::Servers;
 use super::ledger::{BatchLine, LimitsLine};
@@ -10,8 +11,12 @@ use super::outbox::OutboxLine;
 use crate::mutation::Mutation;
 
 impl Servers {
-    /// `commit`.
-    pub(crate) fn commit(&mut self, commit: &Commit) -> Result<CommitAnswer, StoreError> {
+    /// `commit`, by whoever took the partition with a token.
+    pub(crate) fn commit(
+        &mut self,
+        commit: &Commit,
+        taken_with: OwnerToken,
+    ) -> Result<CommitAnswer, StoreError> {
         const ATTEMPT: &str = "commit a batch";
         let any_owner = self.mistaken(Mutation::NoOwnerToken);
         let same_catalogue = self.ledger.catalogue_version == commit.catalog_version;
@@ -25,6 +30,9 @@ impl Servers {
             && row.next_offset == commit.from;
         if !stands || !same_catalogue {
             return Ok(if same_catalogue { CommitAnswer::Lost } else { CommitAnswer::CatalogueMoved });
+        }
+        if line.taken_with != Some(taken_with) {
+            self.zombie = Some(format!("{} [{}, {})", commit.partition, commit.from, commit.to));
         }
         let counts = commit.counts;
         let sum = counts.accepted + counts.duplicate + counts.rejected + counts.forwarded + counts.control;

@@ -14,6 +14,7 @@ use super::Servers;
 pub(crate) const USAGE: &str = "usage";
 pub(crate) const DEAD_LETTERS: &str = "dead";
 pub(crate) const QUOTA: &str = "quota";
+pub(crate) const INVOICES: &str = "invoices";
 
 /// A record of the usage topic.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use weir_metering::quota::Limit;
 use weir_wire::batch_blob::decode_exceptions;
 
 use super::Servers;
+use super::books::BookTables;
 use super::outbox::OutboxLine;
 use super::usage::{UsageLine, UsageRowKey};
 use crate::mutation::Mutation;
@@ -26,6 +27,8 @@ use crate::mutation::Mutation;
 pub(crate) struct PartitionLine {
     pub(crate) row: PartitionRow,
     pub(crate) owner: Option<OwnerToken>,
+    /// The token that it was taken with, whatever a mistake makes of it.
+    pub(crate) taken_with: Option<OwnerToken>,
     /// How often the row was taken.
     pub(crate) takings: u64,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Ledger {
     pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
     /// Rows of `id_file`.
     pub(crate) id_files: BTreeMap<(Partition, Generation), Vec<RecordedFile>>,
+    pub(crate) books: BookTables,
 }
 
 impl Ledger {
@@ -195,11 +199,12 @@ impl Servers {
                 epoch: 0,
             },
             owner: None,
+            taken_with: None,
             takings: 0,
         });
         line.takings += 1;
         line.row.epoch += 1;
-        line.owner = Some(owner);
+        (line.owner, line.taken_with) = (Some(owner), Some(owner));
         if counted {
             line.owner = Some(u128::from(line.takings).to_be_bytes());
             self.counters.insert(owner, line.takings);

@@ -3,6 +3,7 @@
 //! what is written twice. They follow the statements in `weir-backends` line by line and
 //! know nothing of the code that calls them.
 
+mod books;
 mod commit;
 mod journal;
 mod ledger;
@@ -11,8 +12,10 @@ mod projection;
 mod standing;
 mod usage;
 
-pub(crate) use journal::{DEAD_LETTERS, Journal, Logged, PartitionLog, QUOTA, USAGE};
+pub(crate) use books::{BookTables, Transactions};
+pub(crate) use journal::{DEAD_LETTERS, INVOICES, Journal, Logged, PartitionLog, QUOTA, USAGE};
 pub(crate) use ledger::Ledger;
+pub(crate) use outbox::OutboxLine;
 pub(crate) use projection::Projection;
 pub(crate) use usage::UsageRowKey;
 
@@ -22,7 +25,7 @@ use weir_backends::ledger::partition::OwnerToken;
 
 use crate::chance::Chance;
 use crate::mutation::Mutation;
-use crate::scenario::{Cast, METERS, MeterFacts};
+use crate::scenario::{Cast, METERS, MeterFacts, PLANS, PlanFacts};
 
 /// All servers.
 #[derive(Clone, Debug)]
@@ -43,21 +46,28 @@ pub(crate) struct Servers {
     pub(crate) mutation: Option<Mutation>,
     /// For a mistake: the counter that stands for a token.
     pub(crate) counters: BTreeMap<OwnerToken, u64>,
+    /// A batch that was committed by someone who had lost the partition.
+    pub(crate) zombie: Option<String>,
+    /// Transactions of the ledger that are held open.
+    pub(crate) transactions: Transactions,
 }
 
 impl Servers {
     /// Servers that nobody has used: meters are published, tenants are not created yet.
     pub(crate) fn new(cast: &Cast, mutation: Option<Mutation>) -> Self {
         let meters = METERS.iter().filter_map(MeterFacts::definition).collect();
+        let books = BookTables::new(PLANS.iter().filter_map(PlanFacts::definition).collect());
         Self {
             journal: Journal::new(usize::try_from(cast.partitions).unwrap_or(1)),
-            ledger: Ledger { catalogue_version: 1, meters, ..Ledger::default() },
+            ledger: Ledger { catalogue_version: 1, meters, books, ..Ledger::default() },
             projection: Projection::default(),
             broker_ms: 0,
             step: 0,
             part: None,
             mutation,
             counters: BTreeMap::new(),
+            zombie: None,
+            transactions: Transactions::default(),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::stage::{Hand, Server};
 pub(crate) struct SimLedger(pub(crate) Hand);
 
 impl SimLedger {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
         detail: impl FnOnce() -> String,
@@ -52,8 +52,8 @@ impl Ledger for SimLedger {
         let (partition, from, to, alerts) = (commit.partition, commit.from, commit.to, commit.alerts.len());
         let detail = || format!("{partition} [{from}, {to}), {alerts} alerts");
         let work = move |servers: &mut Servers| {
-            let owner = servers.token(commit.owner);
-            servers.commit(&Commit { owner, ..commit })
+            let (owner, taken_with) = (servers.token(commit.owner), commit.owner);
+            servers.commit(&Commit { owner, ..commit }, taken_with)
         };
         self.ask("commit", detail, work).await
     }

@@ -1,5 +1,6 @@
 //! The world that the engine counts in while it is simulated: every call goes over the stage.
 
+mod books;
 mod ids;
 mod journal;
 mod ledger;
