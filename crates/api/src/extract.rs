@@ -16,9 +16,9 @@ use crate::problem::{FieldError, Kind, Problem};
 /// The largest body of a request that is not about events, in bytes.
 pub const JSON_BYTES_MAX: usize = 256 * 1024;
 /// Lines of a page, unless asked for.
-const PAGE_LIMIT: u16 = 50;
+const PAGE_LIMIT: u32 = 50;
 /// Lines of a page at most.
-const PAGE_LIMIT_MAX: u16 = 500;
+const PAGE_LIMIT_MAX: u32 = 500;
 
 /// A JSON body.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         if !inner.is_data() {
             return Problem::new(Kind::Malformed, format!("the body is not JSON: {inner}"));
         }
-        let detail = inner.to_string();
+        let detail = without_type_names(&inner.to_string());
         let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let unknown = detail.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         let pointer = match missing {
@@ -100,12 +100,20 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
                 .map_or(pointer.clone(), |name| format!("{pointer}/{name}")),
         };
         let errors = vec![FieldError { pointer: pointer.clone(), detail: detail.clone() }];
-        Problem::new(Kind::Invalid, format!("{pointer}: {detail}")).with_errors(errors)
+        let whole = if pointer.is_empty() { detail } else { format!("{pointer}: {detail}") };
+        Problem::new(Kind::Invalid, whole).with_errors(errors)
     })?;
     deserializer.end().map_err(|error| {
         Problem::new(Kind::Malformed, format!("the body goes on after the JSON: {error}"))
     })?;
     Ok(read)
+}
+
+/// `expected struct LimitsInput` says nothing to those who send JSON.
+fn without_type_names(detail: &str) -> String {
+    let Some((before, after)) = detail.split_once("expected struct ") else { return detail.to_owned() };
+    let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    format!("{before}expected an object{rest}")
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
@@ -129,17 +137,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(query) = Query::<T>::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| Problem::new(Kind::Malformed, rejection.body_text()))?;
+            .map_err(|rejection| Problem::new(Kind::Malformed, parameter_words(&rejection.body_text())))?;
         Ok(Self(query))
     }
 }
 
+/// What is wrong with which parameter, without what the library calls its own doing.
+fn parameter_words(text: &str) -> String {
+    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text).to_owned()
+}
+
 /// Which page is asked for.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// How many items; 1 to 500, 50 unless given.
-    pub limit: Option<u16>,
+    pub limit: Option<u32>,
     /// Where to go on: `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
@@ -173,7 +187,7 @@ impl PageQuery {
             })?),
             None => None,
         };
-        Ok(Page { limit: usize::from(limit), after })
+        Ok(Page { limit: usize::try_from(limit).unwrap_or(usize::MAX), after })
     }
 }
 

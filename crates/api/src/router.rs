@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config as DocsConfig, SwaggerUi};
 
 use crate::extract::JSON_BYTES_MAX;
 use crate::idempotent::idempotent;
@@ -64,7 +64,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(keyed)
         .routes(routes!(handlers::problems::describe))
         .split_for_parts();
-    let docs: Router<ApiState> = SwaggerUi::new("/docs").url("/api/v1/openapi.json", document).into();
+    let docs: Router<ApiState> =
+        SwaggerUi::new("/docs").url("/api/v1/openapi.json", document).config(docs_config()).into();
     routes
         .merge(docs)
         .fallback(unknown_route)
@@ -74,6 +75,12 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.clone(), observed))
         .layer(from_fn(lingering))
         .with_state(state)
+}
+
+/// The page loads nothing from outside: by default it would send the document's address to a
+/// validator on the internet.
+fn docs_config() -> DocsConfig<'static> {
+    DocsConfig::default().validator_url("none")
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

@@ -16,6 +16,12 @@ pub const USAGE_CONFLICT: &str = "usage.conflict";
 /// A meter's further series are counted under `other`.
 pub const SERIES_BOUNDED: &str = "usage.series.bounded";
 
+/// A document was finalized.
+pub const INVOICE_FINALIZED: &str = "invoice.finalized";
+/// Everything that a webhook can be told.
+pub const EVENT_TYPES: [&str; 5] =
+    [THRESHOLD_REACHED, THRESHOLD_RESOLVED, USAGE_CONFLICT, SERIES_BOUNDED, INVOICE_FINALIZED];
+
 /// The body of a Standard Webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookEvent {

@@ -14,12 +14,13 @@ use crate::state::ApiState;
 
 /// Which alerts.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AlertQuery {
     /// Of one tenant.
     tenant: Option<String>,
     /// How many items; 1 to 500, 50 unless given.
-    limit: Option<u16>,
+    limit: Option<u32>,
     /// Where to go on: `next_cursor` of the page before.
     cursor: Option<String>,
 }

@@ -18,12 +18,13 @@ use crate::state::ApiState;
 
 /// Which invoices.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InvoiceQuery {
     /// Of one tenant.
     tenant: Option<String>,
     /// How many items; 1 to 500, 50 unless given.
-    limit: Option<u16>,
+    limit: Option<u32>,
     /// Where to go on: `next_cursor` of the page before.
     cursor: Option<String>,
 }

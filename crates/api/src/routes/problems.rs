@@ -21,6 +21,9 @@ pub async fn describe(PathOf(name): PathOf<String>) -> Result<Html<String>, Prob
 fn page(kind: Kind) -> String {
     let (status, name, title) = kind.facts();
     let advice = match status {
+        _ if kind == Kind::IdempotencyInFlight => {
+            "Send the same request again after as long as Retry-After says."
+        }
         StatusCode::INTERNAL_SERVER_ERROR => "Whoever runs this Weir finds the reason in its log.",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             "Send the same request again after as long as Retry-After says."

@@ -9,6 +9,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use weir_backends::tenants::webhooks::{self, WebhookEndpoint};
+use weir_wire::alert::EVENT_TYPES;
 
 use super::webhook_url;
 use crate::credentials::{Caller, Scope};
@@ -16,9 +17,6 @@ use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf};
 use crate::idempotent::KeepInstead;
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
-
-/// The most event types of one endpoint.
-const EVENT_TYPES_MAX: usize = 32;
 
 /// An endpoint to be made.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -30,7 +28,8 @@ pub struct CreateWebhookBody {
     /// Whose; the platform's unless given, which gets every tenant's events (with a
     /// tenant's key: that tenant's).
     tenant: Option<String>,
-    /// Which events, such as `quota.threshold.reached`; all unless given.
+    /// Which events: `quota.threshold.reached`, `quota.threshold.resolved`, `usage.conflict`,
+    /// `usage.series.bounded`, `invoice.finalized`; all unless given.
     #[serde(default)]
     event_types: Vec<String>,
 }
@@ -118,11 +117,7 @@ pub async fn create(
     }
     webhook_url::check(&body.url, state.settings.allow_private_webhooks)
         .map_err(|detail| Problem::invalid("/url", detail))?;
-    let odd = |text: &String| text.is_empty() || text.len() > 128 || text.chars().any(char::is_control);
-    if body.event_types.len() > EVENT_TYPES_MAX || body.event_types.iter().any(odd) {
-        let detail = format!("must hold at most {EVENT_TYPES_MAX} types of 1 to 128 bytes");
-        return Err(Problem::invalid("/event_types", detail));
-    }
+    check_event_types(&body.event_types)?;
     let now = state.now();
     let made = webhooks::create(&state.pool, tenant.as_ref(), &body.url, &body.event_types, now, &caller.key)
         .await?;
@@ -131,6 +126,21 @@ pub async fn create(
     let mut response = (StatusCode::CREATED, Json(shown)).into_response();
     response.extensions_mut().insert(KeepInstead(json!(kept)));
     Ok(response)
+}
+
+/// Nobody should wait for events that do not exist.
+fn check_event_types(asked: &[String]) -> Result<(), Problem> {
+    if asked.len() > EVENT_TYPES.len() {
+        let detail = format!("must hold at most {} types; leave it out for all", EVENT_TYPES.len());
+        return Err(Problem::invalid("/event_types", detail));
+    }
+    match asked.iter().position(|asked| !EVENT_TYPES.contains(&asked.as_str())) {
+        Some(index) => {
+            let detail = format!("is none of the event types {}", EVENT_TYPES.join(", "));
+            Err(Problem::invalid(format!("/event_types/{index}"), detail))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Delete a webhook endpoint.

@@ -150,6 +150,9 @@ fn routes_and_bodies_of_the_rest() {
             ("POST", tenants, with("domain", json!("REST.example.com")), 409, "conflict", "/domain"),
             ("GET", "/api/v1/platform/tenants?limit=0", String::new(), 400, "malformed", ""),
             ("GET", "/api/v1/platform/tenants?cursor=%21", String::new(), 400, "malformed", ""),
+            ("GET", "/api/v1/platform/tenants?status=active", String::new(), 400, "malformed", ""),
+            ("GET", "/api/v1/invoices?page=2", String::new(), 400, "malformed", ""),
+            ("GET", "/api/v1/alerts?page=2", String::new(), 400, "malformed", ""),
             ("GET", "/api/v1/platform/tenants/nobody", String::new(), 404, "not-found", ""),
             ("GET", "/api/v1/platform/tenants/rest/usage?from=x", String::new(), 400, "malformed", ""),
             ("GET", "/api/v1/platform/tenants/rest/usage?meter=nope", String::new(), 422, "invalid", ""),
@@ -185,6 +188,15 @@ fn routes_and_bodies_of_the_rest() {
             ),
             (
                 "POST",
+                "/api/v1/webhooks",
+                json!({"url": "https://hooks.example.com/", "event_types": ["usage.conflict", "quota.tripped"]})
+                    .to_string(),
+                422,
+                "invalid",
+                "/event_types/1",
+            ),
+            (
+                "POST",
                 "/api/v1/keys",
                 json!({"name": "k", "scopes": ["fly"]}).to_string(),
                 422,
@@ -200,6 +212,34 @@ fn routes_and_bodies_of_the_rest() {
             assert_eq!(answer.body["errors"][0]["pointer"].as_str().unwrap_or(""), pointer, "{what}");
             assert!(answer.header("x-request-id").starts_with("req_"), "{what}");
         }
+    });
+}
+
+#[test]
+fn what_is_said_names_nothing_of_the_program() {
+    in_house(|house| async move {
+        house.tenant("words").await;
+        let limits = "/api/v1/platform/tenants/words/limits";
+        let headers = [("content-type", "application/json"), ("if-match", "*")];
+        let answer = house.send(request("PUT", limits, &headers, "[]")).await.expect(422);
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.starts_with("invalid type: sequence, expected an object"), "{detail}");
+        let query = "/api/v1/platform/tenants?limit=";
+        for (limit, detail) in
+            [("100000", "limit must lie between 1 and 500"), ("x", "limit: invalid digit found in string")]
+        {
+            let answer = house.get(&format!("{query}{limit}")).await.expect(400);
+            assert_eq!(answer.body["detail"], detail);
+        }
+    });
+}
+
+#[test]
+fn the_docs_ask_nobody_outside() {
+    in_house(|house| async move {
+        let script =
+            house.send_as_is(request("GET", "/docs/swagger-initializer.js", &[], "")).await.expect(200);
+        assert!(script.body.as_str().unwrap().contains(r#""validatorUrl": "none""#), "{}", script.body);
     });
 }
 

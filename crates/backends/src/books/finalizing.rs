@@ -8,6 +8,7 @@ use sqlx::{Postgres, Transaction};
 use weir_billing::number::NumberPrefix;
 use weir_billing::{Invoice, InvoiceLine, InvoiceNumber, LegalEntityKey};
 use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_wire::alert::INVOICE_FINALIZED;
 
 use super::documents;
 use super::failed;
@@ -183,7 +184,7 @@ impl Finalizing {
     async fn tell(&mut self, invoice: &Invoice, told: &Finalized) -> Result<(), StoreError> {
         let message = format!("invoice-finalized-{}", invoice.id);
         let tenant = invoice.tenant.as_str();
-        enqueue_webhook_event(&mut self.transaction, &message, tenant, "invoice.finalized", &told.webhook)
+        enqueue_webhook_event(&mut self.transaction, &message, tenant, INVOICE_FINALIZED, &told.webhook)
             .await?;
         let number = OutboxMessage {
             id: format!("invoice-number-{}", invoice.id),

@@ -23,7 +23,7 @@ impl Problems {
     /// Checks the name for people.
     pub fn check_name(&mut self, pointer: &str, name: &str) {
         if name.trim().is_empty() {
-            self.add(pointer, "is empty; give the name as it should stand on invoices");
+            self.add(pointer, "is empty; give a name that people know it by");
         } else if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
             self.add(
                 pointer,

@@ -12,7 +12,7 @@ use weir_billing::{
 };
 use weir_core::{Span, Timestamp};
 use weir_metering::meter::Aggregation;
-use weir_wire::alert::WebhookEvent;
+use weir_wire::alert::{INVOICE_FINALIZED, WebhookEvent};
 
 use super::report::MadeDocument;
 use super::run::Run;
@@ -134,7 +134,7 @@ fn quantities<B>(run: &Run<'_, B>, usage: &PeriodUsage) -> Result<Vec<UsageOfPer
 fn told(invoice: &Invoice, now: Timestamp) -> Result<Finalized, StoreError> {
     let number = invoice.number.as_ref().map(ToString::to_string);
     let event = WebhookEvent {
-        event_type: "invoice.finalized".to_owned(),
+        event_type: INVOICE_FINALIZED.to_owned(),
         timestamp: now,
         data: json!({
             "tenant": invoice.tenant.as_str(),
