@@ -64,7 +64,7 @@ impl Play {
             records.push(OutgoingRecord {
                 topic: INVOICES.to_owned(),
                 partition: None,
-                key: Some(line.legal_entity.clone().into_bytes()),
+                key: Some(line.key.clone().into_bytes()),
                 value: Some(line.body.to_string().into_bytes()),
                 headers: Vec::new(),
             });

@@ -31,7 +31,7 @@ pub(crate) struct DocumentLine {
 /// A message of the outbox to the topic of numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct NumberLine {
-    pub(crate) legal_entity: String,
+    pub(crate) key: String,
     pub(crate) body: serde_json::Value,
     pub(crate) delivered: bool,
 }
@@ -113,7 +113,9 @@ impl Servers {
             let body: serde_json::Value = serde_json::from_slice(value).map_err(|_| corrupt("no JSON"))?;
             let text = body.get("number").and_then(serde_json::Value::as_str).unwrap_or_default();
             let number = InvoiceNumber::parse(text).map_err(|_| corrupt("no number"))?;
-            let known: &mut i64 = last.entry(String::from_utf8_lossy(key).into_owned()).or_default();
+            let key = String::from_utf8_lossy(key);
+            let entity = key.split_once('/').map_or(&*key, |(entity, _)| entity);
+            let known: &mut i64 = last.entry(entity.to_owned()).or_default();
             *known = (*known).max(i64::try_from(number.counter()).unwrap_or(i64::MAX));
         }
         Ok(last)
@@ -135,7 +137,12 @@ impl Servers {
                 continue;
             }
             let draft = line.map(|line| line.id.clone());
-            due.push(DuePeriod { subscription: subscription.clone(), period, draft });
+            due.push(DuePeriod {
+                subscription: subscription.clone(),
+                period,
+                currency: "EUR".to_owned(),
+                draft,
+            });
         }
         due.sort_by_key(|due| (due.period.end, due.subscription.legal_entity.clone()));
         due
@@ -305,7 +312,11 @@ impl Servers {
         *next = counter + 1;
         let (tenant, id) = (document.tenant.to_string(), document.id.clone());
         (line.document, line.finalized) = (document, true);
-        let message = NumberLine { legal_entity: entity, body: told.topic.clone(), delivered: false };
+        let key = format!(
+            "{entity}/{}",
+            line.document.number.as_ref().map(ToString::to_string).unwrap_or_default()
+        );
+        let message = NumberLine { key, body: told.topic.clone(), delivered: false };
         books.numbers.entry(format!("invoice-number-{id}")).or_insert(message);
         let event =
             OutboxLine { tenant, event_type: "invoice.finalized".to_owned(), body: told.webhook.clone() };

@@ -44,13 +44,13 @@ pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Res
         told("ClickHouse", &config.clickhouse.url, clickhouse)?,
     ];
     let archive = match super::archive::open(config) {
-        Ok(Some(archive)) => told("Archive", archive.url(), archive.ping().await),
+        Ok(Some(archive)) => told("Archive", archive.url(), archive.ping().await)?,
         Ok(None) => {
-            println!("note        archive.url is not set: the journal reaches as far as Kafka's retention");
+            out::line("note        archive.url is not set: the journal reaches as far as Kafka's retention")?;
             true
         }
         Err(error) => {
-            println!("Archive     {error}");
+            out::line(format_args!("Archive     {error}"))?;
             false
         }
     };
