@@ -57,7 +57,7 @@ pub struct MutationCase {
 /// All of them.
 pub const MUTATIONS: &[MutationCase] = &[
     case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 200),
-    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
+    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 15_000),
     case(
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",
