@@ -11,6 +11,7 @@ use weir_pipeline::dead_letters::{self, Entry, Fate, Filter, Letter, Reader, Rep
 
 use crate::cli::dlq::{Dlq, DlqFilter, DlqList, DlqReplay};
 use crate::config::Config;
+use crate::out;
 use crate::table::{self, Cell};
 
 use super::{ledger_pool, now};
@@ -100,7 +101,7 @@ async fn show(config: &Config, reader: &Reader, position: Position) -> anyhow::R
     };
     let pool = ledger_pool(config).await?;
     let counted = dead_letters::counted(&pool, letter.info.position).await?;
-    print!("{}", show::letter(&entry, &letter, &reading, counted));
+    out::bytes(show::letter(&entry, &letter, &reading, counted).as_bytes())?;
     Ok(true)
 }
 
