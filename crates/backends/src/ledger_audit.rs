@@ -14,10 +14,9 @@ use weir_metering::outcome::Counts;
 use weir_wire::batch_blob::decode_deltas;
 
 use crate::StoreError;
-use crate::catalog::SNAPSHOT;
 use crate::ledger::generation;
 use crate::ledger::partition::{self, PartitionRow};
-use crate::postgres::Pool;
+use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read the ledger";
 

@@ -10,6 +10,9 @@ use weir_core::{Generation, HashKey};
 use crate::StoreError;
 use crate::config::{KafkaConfig, PostgresConfig};
 
+/// One snapshot for several queries.
+pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// A pool of connections to the ledger.
 pub type Pool = sqlx::PgPool;
 

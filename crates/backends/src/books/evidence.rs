@@ -14,10 +14,9 @@ use super::due::{JournalReach, reach};
 use super::failed;
 use super::usage::exact;
 use crate::StoreError;
-use crate::catalog::SNAPSHOT;
 use crate::ledger::generation;
 use crate::ledger_audit::{BatchRow, batches_after};
-use crate::postgres::Pool;
+use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read the evidence for documents";
 /// Batches read at a time.

@@ -12,12 +12,9 @@ use weir_metering::meter::Meter;
 use weir_wire::catalog_file::Catalog;
 
 use crate::StoreError;
-use crate::postgres::Pool;
+use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read the catalogue";
-
-/// One snapshot for several queries.
-pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 const VERSION: &str = "SELECT version FROM catalog_head";
 const BUMP: &str = "UPDATE catalog_head SET version = version + 1 RETURNING version";

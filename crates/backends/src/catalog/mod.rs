@@ -9,5 +9,4 @@ mod change;
 mod load;
 
 pub use change::{CatalogError, FUTURE_BOUND_MS_MAX, apply, plan};
-pub(crate) use load::SNAPSHOT;
 pub use load::{bump, load, published, version};

@@ -8,7 +8,7 @@ use weir_metering::aggregate::UsageKey;
 
 use super::usage::{Columns, DELTAS, Deltas, merge_batches};
 use crate::StoreError;
-use crate::postgres::Pool;
+use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read what the rollups lack";
 /// Batches whose keys are read at once.
@@ -56,8 +56,6 @@ struct TotalRow {
     event_count: i64,
 }
 
-/// One snapshot for several queries.
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const STANDING: &str = "SELECT generation, rolled_to, folded_to FROM journal_partition WHERE partition = $1";
 const TOTALS: &str =
     "SELECT u.tenant, u.meter, u.hour, u.dimensions, u.quantity::text AS quantity, u.event_count

@@ -1,5 +1,7 @@
 //! What the ledger knows of a partition when it is taken: limits in force, usage by
-//! billing period, series. Everything must have been folded before.
+//! billing period, series. Usage is read only as it stands when everything below the taken
+//! offset is folded, in one snapshot with how far that is: a ledger that is restored meanwhile
+//! may have usage of less, and fold the rest a moment later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +16,7 @@ use weir_metering::quota::{Limit, LimitSet};
 use weir_metering::shard::PeriodTotal;
 
 use crate::StoreError;
-use crate::postgres::Pool;
+use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read where a partition stands";
 
@@ -61,6 +63,7 @@ const VALUES: &str = "SELECT DISTINCT u.tenant, u.meter, p.starts_at, u.value_ha
     FROM usage_unique AS u JOIN billing_period AS p
         ON p.tenant = u.tenant AND u.hour >= p.starts_at AND u.hour < p.ends_at
     WHERE u.partition = $1 AND p.ends_at > $2 AND u.hour >= $2 - interval '32 days'";
+const FOLDED: &str = "SELECT folded_to FROM journal_partition WHERE partition = $1";
 const SERIES: &str = "SELECT tenant, meter, dimensions FROM series WHERE partition = $1";
 const LIMITS: &str = "SELECT tenant, revision, limits FROM limit_in_force WHERE partition = $1";
 
@@ -68,27 +71,62 @@ fn corrupt(error: impl std::fmt::Display) -> StoreError {
     StoreError::corrupt(ATTEMPT, error)
 }
 
+/// What it takes to read usage of a partition: how far it must be folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldedTo {
+    /// Which partition.
+    pub partition: Partition,
+    /// Everything below is in usage, and nothing else.
+    pub offset: i64,
+}
+
+impl FoldedTo {
+    /// The answer where usage stands elsewhere: it is asked for again.
+    pub fn elsewhere(self, found: Option<i64>) -> StoreError {
+        let Self { partition, offset } = self;
+        let reason = format!("usage of partition {partition} is folded to {found:?}, not to {offset}");
+        StoreError::Transient { attempt: ATTEMPT, reason }
+    }
+
+    /// A snapshot in which it is so.
+    async fn snapshot(self, pool: &Pool) -> Result<sqlx::Transaction<'_, sqlx::Postgres>, StoreError> {
+        let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+        let mut snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed)?;
+        let folded = sqlx::query_scalar(FOLDED)
+            .bind(self.partition)
+            .fetch_optional(&mut *snapshot)
+            .await
+            .map_err(failed)?;
+        if folded == Some(self.offset) { Ok(snapshot) } else { Err(self.elsewhere(folded)) }
+    }
+}
+
 /// Usage by billing period, all periods that end after `ends_after`. How a meter counts is
 /// the catalogue's to say; usage of a meter that it does not know is left out.
+///
+/// # Errors
+/// The ledger's; transient where usage is not folded just so far.
 pub async fn totals(
     pool: &Pool,
-    partition: Partition,
+    stand: FoldedTo,
     ends_after: Timestamp,
     catalogue: &Catalogue,
 ) -> Result<Vec<PeriodTotal>, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let mut snapshot = stand.snapshot(pool).await?;
     let rows: Vec<TotalRow> = sqlx::query_as(TOTALS)
-        .bind(partition)
+        .bind(stand.partition)
         .bind(ends_after.to_chrono())
-        .fetch_all(pool)
+        .fetch_all(&mut *snapshot)
         .await
         .map_err(failed)?;
     let values: Vec<ValueRow> = sqlx::query_as(VALUES)
-        .bind(partition)
+        .bind(stand.partition)
         .bind(ends_after.to_chrono())
-        .fetch_all(pool)
+        .fetch_all(&mut *snapshot)
         .await
         .map_err(failed)?;
+    snapshot.commit().await.map_err(failed)?;
     let mut hashes: BTreeMap<(String, String, DateTime<Utc>), BTreeSet<Hash128>> = BTreeMap::new();
     for row in values {
         let hash =
@@ -135,12 +173,15 @@ fn aggregate(
 }
 
 /// Every series that was ever counted in a partition.
-pub async fn series(pool: &Pool, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(SERIES)
-        .bind(partition)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+///
+/// # Errors
+/// The ledger's; transient where usage is not folded just so far.
+pub async fn series(pool: &Pool, stand: FoldedTo) -> Result<Vec<SeriesKey>, StoreError> {
+    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
+    let mut snapshot = stand.snapshot(pool).await?;
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as(SERIES).bind(stand.partition).fetch_all(&mut *snapshot).await.map_err(failed)?;
+    snapshot.commit().await.map_err(failed)?;
     let series = |(tenant, meter, dimensions): (String, String, String)| {
         Ok((TenantId::new(&tenant).map_err(corrupt)?, MeterKey::new(&meter).map_err(corrupt)?, dimensions))
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use weir_backends::StoreError;
 use weir_backends::journal::{Fingerprint, Heartbeat};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::standing::FoldedTo;
 use weir_core::{Partition, Position, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::shard::{Recovered, Shard, ShardConfig};
@@ -125,12 +126,13 @@ async fn rebuild<W: World>(
     let catalogue = shared.catalogue.refresh().await?;
     let kept_ms = settings.window_ms + settings.future_ms;
     let ends_after = row.broker_time_max.plus_millis(-kept_ms);
+    let stand = FoldedTo { partition: row.partition, offset: row.next_offset };
     let recovered = Recovered {
         next_offset: row.next_offset,
         broker_time_max: row.broker_time_max,
         limits: shared.ledger.limits(row.partition).await?,
-        totals: shared.ledger.totals(row.partition, ends_after, &catalogue).await?,
-        series: shared.ledger.series(row.partition).await?,
+        totals: shared.ledger.totals(stand, ends_after, &catalogue).await?,
+        series: shared.ledger.series(stand).await?,
     };
     let config = ShardConfig {
         generation: row.generation,

@@ -9,7 +9,7 @@ use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
-use weir_backends::ledger::standing::SeriesKey;
+use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_backends::ledger::usage::{Folding, Unfolded};
 use weir_core::{Generation, Partition, Timestamp};
 use weir_metering::aggregate::UsageKey;
@@ -87,17 +87,17 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// The limits that are in force in a partition.
     fn limits(&self, partition: Partition) -> impl Future<Output = Result<Vec<LimitSet>, StoreError>> + Send;
 
-    /// Usage by billing period, all periods that end after an instant.
+    /// Usage by billing period, all periods that end after an instant; a transient error where
+    /// usage is not folded just so far.
     fn totals(
         &self,
-        partition: Partition,
+        stand: FoldedTo,
         ends_after: Timestamp,
         catalogue: &Catalogue,
     ) -> impl Future<Output = Result<Vec<PeriodTotal>, StoreError>> + Send;
 
-    /// Every series that was ever counted in a partition.
-    fn series(&self, partition: Partition)
-    -> impl Future<Output = Result<Vec<SeriesKey>, StoreError>> + Send;
+    /// Every series that was ever counted in a partition; a transient error as above.
+    fn series(&self, stand: FoldedTo) -> impl Future<Output = Result<Vec<SeriesKey>, StoreError>> + Send;
 
     /// The version of meters and tenants that is in force.
     fn catalogue_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;

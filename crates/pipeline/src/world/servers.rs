@@ -19,7 +19,7 @@ use weir_backends::ledger::commit::{self, Commit, CommitAnswer};
 use weir_backends::ledger::partition::{self, OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::{self, AcceptedRun};
 use weir_backends::ledger::rollup::{self, Rollup};
-use weir_backends::ledger::standing::{self, SeriesKey};
+use weir_backends::ledger::standing::{self, FoldedTo, SeriesKey};
 use weir_backends::ledger::take;
 use weir_backends::ledger::usage::{self, Folding, Unfolded};
 use weir_backends::postgres::Pool;
@@ -359,15 +359,15 @@ impl Ledger for PostgresLedger {
 
     async fn totals(
         &self,
-        partition: Partition,
+        stand: FoldedTo,
         ends_after: Timestamp,
         catalogue: &Catalogue,
     ) -> Result<Vec<PeriodTotal>, StoreError> {
-        within(READ_WITHIN, standing::totals(&self.pool, partition, ends_after, catalogue)).await
+        within(READ_WITHIN, standing::totals(&self.pool, stand, ends_after, catalogue)).await
     }
 
-    async fn series(&self, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
-        within(READ_WITHIN, standing::series(&self.pool, partition)).await
+    async fn series(&self, stand: FoldedTo) -> Result<Vec<SeriesKey>, StoreError> {
+        within(READ_WITHIN, standing::series(&self.pool, stand)).await
     }
 
     async fn catalogue_version(&self) -> Result<i64, StoreError> {

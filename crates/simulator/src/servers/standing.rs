@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_backends::ledger::standing::SeriesKey;
+use weir_backends::StoreError;
+use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_core::{Partition, Span, TenantId, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
@@ -22,6 +23,12 @@ impl Servers {
             Some(LimitSet { tenant, revision: line.revision, limits: line.limits.clone() })
         });
         set.flatten().collect()
+    }
+
+    /// `FoldedTo::snapshot`.
+    pub(crate) fn is_folded(&self, stand: FoldedTo) -> Result<(), StoreError> {
+        let folded = self.ledger.partitions.get(&stand.partition).map(|line| line.row.folded_to);
+        if folded == Some(stand.offset) { Ok(()) } else { Err(stand.elsewhere(folded)) }
     }
 
     /// `standing::series`.

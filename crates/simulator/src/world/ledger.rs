@@ -7,7 +7,7 @@ use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
-use weir_backends::ledger::standing::SeriesKey;
+use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_backends::ledger::usage::{Folding, Unfolded};
 use weir_core::{Generation, Partition, Timestamp};
 use weir_metering::aggregate::UsageKey;
@@ -125,17 +125,24 @@ impl Ledger for SimLedger {
 
     async fn totals(
         &self,
-        partition: Partition,
+        stand: FoldedTo,
         ends_after: Timestamp,
         catalogue: &Catalogue,
     ) -> Result<Vec<PeriodTotal>, StoreError> {
         let catalogue = catalogue.clone();
-        let work = move |servers: &mut Servers| Ok(servers.totals(partition, ends_after, &catalogue));
-        self.ask("totals", || partition.to_string(), work).await
+        let work = move |servers: &mut Servers| {
+            servers.is_folded(stand)?;
+            Ok(servers.totals(stand.partition, ends_after, &catalogue))
+        };
+        self.ask("totals", || stand.partition.to_string(), work).await
     }
 
-    async fn series(&self, partition: Partition) -> Result<Vec<SeriesKey>, StoreError> {
-        self.ask("series", || partition.to_string(), move |servers| Ok(servers.series(partition))).await
+    async fn series(&self, stand: FoldedTo) -> Result<Vec<SeriesKey>, StoreError> {
+        let work = move |servers: &mut Servers| {
+            servers.is_folded(stand)?;
+            Ok(servers.series(stand.partition))
+        };
+        self.ask("series", || stand.partition.to_string(), work).await
     }
 
     async fn catalogue_version(&self) -> Result<i64, StoreError> {
