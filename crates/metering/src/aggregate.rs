@@ -293,6 +293,27 @@ pub fn merge_deltas(
     Ok(())
 }
 
+/// The usage of several batches together.
+///
+/// # Errors
+/// [`Overflow`] of the first key that overflows.
+pub fn join_deltas(
+    batches: impl IntoIterator<Item = BTreeMap<UsageKey, Aggregate>>,
+) -> Result<BTreeMap<UsageKey, Aggregate>, Overflow> {
+    let mut all: Vec<_> = batches.into_iter().flatten().collect();
+    // Each batch is in order already: a stable sort only merges them, and what has the same key
+    // stays in the order of the batches.
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut joined: Vec<(UsageKey, Aggregate)> = Vec::with_capacity(all.len());
+    for (key, delta) in all {
+        match joined.last_mut() {
+            Some((last, usage)) if *last == key => usage.merge(delta)?,
+            _ => joined.push((key, delta)),
+        }
+    }
+    Ok(joined.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,6 +95,12 @@ impl Batch {
         Self { partition, from, to: from, records: Vec::new(), events: EventBuffer::default() }
     }
 
+    /// Makes room for so many more records, whose events have about so many bytes.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.records.reserve(records);
+        self.events.reserve(records, bytes);
+    }
+
     /// A batch of records, by rising offset.
     pub fn of(partition: Partition, from: i64, to: i64, records: Vec<JournalRecord>) -> Self {
         let mut batch = Self::new(partition, from);
@@ -161,6 +167,19 @@ impl Batch {
             Body::Other(body) => BodyRef::Other(body),
         };
         RecordRef { offset: *offset, broker_time: *broker_time, body }
+    }
+
+    /// The number of a record's event among the events of the batch, if it is one.
+    pub fn event_index(&self, index: usize) -> Option<usize> {
+        match self.records.get(index)?.body {
+            Body::Event { index, .. } => Some(index),
+            Body::Other(_) => None,
+        }
+    }
+
+    /// The events alone, in the order of their numbers.
+    pub fn into_events(self) -> EventBuffer {
+        self.events
     }
 
     /// All records, by rising offset.

@@ -9,9 +9,14 @@ use weir_backends::StoreError;
 use weir_backends::ledger::usage::merge;
 use weir_core::Partition;
 
-use crate::counting::retry::Every;
 use crate::counting::shared::Shared;
 use crate::world::{Ledger, Runtime, World};
+
+/// Folding takes at most a quarter of the time: what is folded together has fewer keys than
+/// batches have deltas, the fewer the longer it was gathered.
+const REST: u32 = 3;
+/// And happens at least so often, beside the time that it takes.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// Folds everything that is committed in one partition. Safe at any time, from any process.
 pub(crate) async fn fold_partition(ledger: &impl Ledger, partition: Partition) -> Result<(), StoreError> {
@@ -32,9 +37,8 @@ pub(crate) async fn fold_step(ledger: &impl Ledger, partition: Partition) -> Res
 /// Folds the partitions of this process, for ever.
 pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
     let period = Duration::from_millis(shared.settings.fold_interval_ms.max(10));
-    let mut every = Every::new(&shared.runtime, period);
     loop {
-        every.tick().await;
+        let began = shared.runtime.elapsed();
         let mut trouble = None;
         for partition in shared.projection.partitions() {
             let started = shared.runtime.elapsed();
@@ -51,5 +55,7 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
                 status.fold = trouble;
             }
         });
+        let took = shared.since(began);
+        shared.runtime.sleep(period.saturating_sub(took).max((took * REST).min(REST_MAX))).await;
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
 use weir_backends::ledger_audit::BatchRow;
-use weir_backends::projection::{EventCursor, EventRow, Projection};
+use weir_backends::projection::{EventCursor, Projection, StoredEvent};
 use weir_core::time::DAY_MS;
 use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Timestamp};
 use weir_metering::aggregate::Aggregate;
@@ -45,7 +45,7 @@ impl Meters {
     /// In words: it cannot be metered, so it was not accepted as it stands there.
     pub(crate) fn measure(
         &self,
-        row: EventRow,
+        row: StoredEvent,
         found: &mut Found,
         mut each: impl FnMut(Part<'_>),
     ) -> Result<(), String> {
@@ -68,7 +68,7 @@ impl Meters {
 #[derive(Debug)]
 pub(crate) struct RawEvents {
     cursor: EventCursor,
-    next: Option<EventRow>,
+    next: Option<StoredEvent>,
 }
 
 impl RawEvents {
@@ -84,7 +84,7 @@ impl RawEvents {
     }
 
     /// The next event, if it stands below `to`.
-    pub(crate) async fn next_below(&mut self, to: i64) -> Result<Option<EventRow>, StoreError> {
+    pub(crate) async fn next_below(&mut self, to: i64) -> Result<Option<StoredEvent>, StoreError> {
         if self.next.as_ref().is_none_or(|event| event.offset >= to) {
             return Ok(None);
         }

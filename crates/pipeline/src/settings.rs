@@ -44,7 +44,7 @@ impl Default for CountingSettings {
     fn default() -> Self {
         Self {
             batch_interval_ms: 200,
-            batch_records_max: 20_000,
+            batch_records_max: 50_000,
             batch_bytes_max: 16 * 1_048_576,
             tick_after_ms: 10_000,
             fold_interval_ms: 1_000,

@@ -15,6 +15,10 @@ use clap::Parser;
 
 use cli::Cli;
 
+/// Counting allocates on some threads and frees on others, which this one is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

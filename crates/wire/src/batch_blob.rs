@@ -136,7 +136,7 @@ pub fn encode_deltas(deltas: &BTreeMap<UsageKey, Aggregate>) -> Vec<u8> {
 /// Reads what [`encode_deltas`] wrote.
 pub fn decode_deltas(bytes: &[u8]) -> Result<BTreeMap<UsageKey, Aggregate>, CorruptBlob> {
     let mut reader = unseal(bytes)?;
-    let mut deltas = BTreeMap::new();
+    let mut deltas: Vec<(UsageKey, Aggregate)> = Vec::new();
     while !reader.0.is_empty() {
         let compressed = reader.byte()?;
         let body = reader.bytes()?;
@@ -146,13 +146,13 @@ pub fn decode_deltas(bytes: &[u8]) -> Result<BTreeMap<UsageKey, Aggregate>, Corr
             _ => return Err(CorruptBlob::Unreadable),
         };
         for (key, aggregate) in entries {
-            if deltas.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            if deltas.last().is_some_and(|(last, _)| *last >= key) {
                 return Err(CorruptBlob::Unreadable);
             }
-            deltas.insert(key, aggregate);
+            deltas.push((key, aggregate));
         }
     }
-    Ok(deltas)
+    Ok(deltas.into_iter().collect())
 }
 
 type Entry<'a> = (&'a UsageKey, &'a Aggregate);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use weir_core::{Generation, Partition};
 use weir_wire::archive_file::{ArchiveFileError, ArchiveFileReader, ArchivedRecord};
@@ -182,8 +183,8 @@ pub fn owned(record: &ArchivedRecord<'_>) -> OwnedRecord {
     OwnedRecord {
         offset: record.offset,
         broker_time_ms: record.broker_time_ms,
-        key: record.key.map(<[u8]>::to_vec),
-        payload: record.value.map(<[u8]>::to_vec),
+        key: record.key.map(Bytes::copy_from_slice),
+        payload: record.value.map(Bytes::copy_from_slice),
         headers: record.headers.iter().map(header).collect(),
     }
 }

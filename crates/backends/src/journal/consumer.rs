@@ -22,9 +22,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weir_core::Partition;
 
+use super::bulk::{Block, BulkReader};
 use super::consumer_queue::PartitionQueue;
 use super::producer::client_config;
-use super::record::OwnedRecord;
+use super::record::{NotBrokerTime, OwnedRecord};
 use crate::StoreError;
 use crate::config::KafkaConfig;
 
@@ -242,8 +243,26 @@ struct Taken {
     queue: Arc<PartitionQueue>,
     next_offset: i64,
     arrived: Vec<OwnedRecord>,
+    /// Where what arrived is copied to.
+    block: Block,
     paused: bool,
     assigned: bool,
+}
+
+impl Taken {
+    /// A message has come; one before the offset that is waited for is of an earlier assignment.
+    fn arrive(&mut self, offset: i64, copy: impl FnOnce(&mut Block) -> Result<OwnedRecord, NotBrokerTime>) {
+        if offset < self.next_offset {
+            return;
+        }
+        match copy(&mut self.block) {
+            Ok(record) => {
+                self.next_offset = record.offset + 1;
+                self.arrived.push(record);
+            }
+            Err(error) => self.queue.refuse(error.to_string()),
+        }
+    }
 }
 
 struct ReaderThread {
@@ -258,10 +277,12 @@ struct ReaderThread {
 
 impl ReaderThread {
     fn run(mut self) {
+        let reader = Arc::clone(&self.reader);
+        let mut bulk = BulkReader::new(&reader, BURST_RECORDS);
         while self.obey() {
             self.listen();
             self.assign_pending();
-            self.fetch();
+            self.fetch(&mut bulk);
             self.resume_drained();
         }
         tracing::debug!("the journal's reader ends");
@@ -275,8 +296,14 @@ impl ReaderThread {
             match self.commands.try_recv() {
                 Ok(Command::Start { partition, offset, queue }) => {
                     self.unassign(partition);
-                    let taken =
-                        Taken { queue, next_offset: offset, arrived: vec![], paused: false, assigned: false };
+                    let taken = Taken {
+                        queue,
+                        next_offset: offset,
+                        arrived: vec![],
+                        block: Block::default(),
+                        paused: false,
+                        assigned: false,
+                    };
                     self.taken.insert(partition, taken);
                 }
                 Ok(Command::Stop(partition)) => self.unassign(partition),
@@ -334,40 +361,43 @@ impl ReaderThread {
         }
     }
 
-    fn fetch(&mut self) {
-        let mut wait = POLL;
-        for _ in 0..BURST_RECORDS {
-            let Some(polled) = self.reader.poll(wait) else { break };
-            wait = Duration::ZERO;
-            match polled {
-                Ok(message) => {
-                    let Some(taken) = self.taken.get_mut(&message.partition()) else { continue };
-                    if message.offset() < taken.next_offset {
-                        continue;
-                    }
-                    match OwnedRecord::of(&message) {
-                        Ok(record) => {
-                            taken.next_offset = record.offset + 1;
-                            taken.arrived.push(record);
-                        }
-                        Err(error) => taken.queue.refuse(error.to_string()),
-                    }
+    /// Waits for a message, and takes what has come with it. What concerns the whole client
+    /// comes only by its own poll.
+    fn fetch(&mut self, bulk: &mut BulkReader<'_>) {
+        match self.reader.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                if let Some(taken) = self.taken.get_mut(&message.partition()) {
+                    taken.arrive(message.offset(), |_| OwnedRecord::of(&message));
                 }
-                Err(KafkaError::MessageConsumptionFatal(code)) => {
-                    let reason = code.to_string();
-                    let attempt = "read the journal";
-                    let _ =
-                        self.events.send(JournalEvent::Trouble(StoreError::Permanent { attempt, reason }));
-                    break;
-                }
-                Err(error) => {
-                    let error = StoreError::kafka("read the journal", &error);
-                    trouble(&mut self.last_trouble, &self.events, error);
-                    break;
-                }
+                self.fetch_many(bulk);
             }
+            Some(Err(error)) => self.fetching_failed(error),
         }
         self.hand_over();
+    }
+
+    fn fetch_many(&mut self, bulk: &mut BulkReader<'_>) {
+        for message in bulk.read(Duration::ZERO).iter() {
+            match message {
+                Ok(message) => {
+                    if let Some(taken) = self.taken.get_mut(&message.partition()) {
+                        taken.arrive(message.offset(), |block| message.copy(block));
+                    }
+                }
+                Err(error) => self.fetching_failed(error),
+            }
+        }
+    }
+
+    fn fetching_failed(&mut self, error: KafkaError) {
+        if let KafkaError::MessageConsumptionFatal(code) = error {
+            let reason = code.to_string();
+            let attempt = "read the journal";
+            let _ = self.events.send(JournalEvent::Trouble(StoreError::Permanent { attempt, reason }));
+            return;
+        }
+        self.trouble(StoreError::kafka("read the journal", &error));
     }
 
     fn hand_over(&mut self) {

@@ -1,7 +1,9 @@
 //! Kafka: topics, producer, consumer, schema registry.
 
+mod bulk;
 pub mod consumer;
 pub mod consumer_queue;
+mod held;
 pub mod producer;
 pub mod quota_feed;
 pub mod record;

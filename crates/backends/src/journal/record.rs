@@ -1,6 +1,7 @@
 //! A record of the journal as an owned copy, and the fingerprint by which it is known
 //! again. It decodes nothing.
 
+use bytes::Bytes;
 use rdkafka::Timestamp as KafkaTimestamp;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use weir_core::Timestamp;
@@ -16,9 +17,9 @@ pub struct OwnedRecord {
     /// The broker's time (LogAppendTime) in milliseconds since 1970.
     pub broker_time_ms: i64,
     /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value.
-    pub payload: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
+    /// Its value. Records that came together may share their memory.
+    pub payload: Option<Bytes>,
     /// Its headers, in order.
     pub headers: Vec<(String, Vec<u8>)>,
 }
@@ -62,8 +63,8 @@ impl OwnedRecord {
         Ok(Self {
             offset: message.offset(),
             broker_time_ms,
-            key: message.key().map(<[u8]>::to_vec),
-            payload: message.payload().map(<[u8]>::to_vec),
+            key: message.key().map(Bytes::copy_from_slice),
+            payload: message.payload().map(Bytes::copy_from_slice),
             headers,
         })
     }
@@ -71,7 +72,7 @@ impl OwnedRecord {
     /// About how many bytes of memory it holds.
     pub fn bytes_about(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         OVERHEAD_BYTES + length(&self.key) + length(&self.payload) + headers
     }
 
@@ -80,7 +81,7 @@ impl OwnedRecord {
         Fingerprint {
             offset: self.offset,
             broker_time: Timestamp::clamped(self.broker_time_ms),
-            key: self.key.clone(),
+            key: self.key.as_ref().map(|key| key.to_vec()),
             crc: i64::from(crc32(self.payload.as_deref().unwrap_or_default())),
         }
     }

@@ -11,8 +11,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use weir_core::Partition;
 
+use super::bulk::{Block, BulkReader};
 use super::consumer::reader_config;
-use super::record::OwnedRecord;
+use super::record::{NotBrokerTime, OwnedRecord};
 use crate::StoreError;
 use crate::config::KafkaConfig;
 
@@ -59,43 +60,76 @@ fn read(
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&config.usage_topic, partition, Offset::Offset(from)).map_err(failed)?;
     reader.assign(&list).map_err(failed)?;
-    let mut chunk = Vec::new();
+    let mut range = Range { partition, from, to, block: Block::default(), chunk: Vec::new() };
+    let mut bulk = BulkReader::new(&reader, CHUNK_RECORDS);
     let mut heard_at = Instant::now();
     loop {
-        let polled = reader.poll(Duration::from_millis(200));
-        if polled.is_some() {
-            heard_at = Instant::now();
-        }
-        let ended = match polled {
-            Some(Ok(message)) if message.offset() >= to => true,
-            Some(Ok(message)) => {
-                chunk.push(OwnedRecord::of(&message).map_err(|error| StoreError::corrupt(ATTEMPT, error))?);
-                message.offset() + 1 >= to
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => true,
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ))) => {
-                let reason = format!("partition {partition} no longer holds offset {from}");
-                return Err(StoreError::corrupt(ATTEMPT, reason));
-            }
-            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => false,
-            Some(Err(error)) => return Err(failed(error)),
+        let mut ended = match reader.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => range.take(message.offset(), |_| OwnedRecord::of(&message))?,
+            Some(Err(error)) => range.said(error)?,
             None if heard_at.elapsed() > SILENCE_MAX => {
                 let reason = format!("partition {partition} did not answer for {SILENCE_MAX:?}");
                 return Err(StoreError::Transient { attempt: ATTEMPT, reason });
             }
-            None => false,
+            None => continue,
         };
-        let full = chunk.len() >= CHUNK_RECORDS;
+        heard_at = Instant::now();
+        for message in bulk.read(Duration::ZERO).iter() {
+            if ended {
+                break;
+            }
+            ended = match message {
+                Ok(message) => range.take(message.offset(), |block| message.copy(block))?,
+                Err(error) => range.said(error)?,
+            };
+        }
+        let full = range.chunk.len() >= CHUNK_RECORDS;
         if (full || ended)
-            && !chunk.is_empty()
-            && sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err()
+            && !range.chunk.is_empty()
+            && sender.blocking_send(Ok(std::mem::take(&mut range.chunk))).is_err()
         {
             return Ok(());
         }
         if ended {
             return Ok(());
+        }
+    }
+}
+
+/// What is read, and what has been read of it since the last chunk.
+struct Range {
+    partition: Partition,
+    from: i64,
+    to: i64,
+    block: Block,
+    chunk: Vec<OwnedRecord>,
+}
+
+impl Range {
+    /// Takes a message; whether it was the last one, or stands behind it.
+    fn take(
+        &mut self,
+        offset: i64,
+        copy: impl FnOnce(&mut Block) -> Result<OwnedRecord, NotBrokerTime>,
+    ) -> Result<bool, StoreError> {
+        if offset < self.to {
+            self.chunk.push(copy(&mut self.block).map_err(|error| StoreError::corrupt(ATTEMPT, error))?);
+        }
+        Ok(offset + 1 >= self.to)
+    }
+
+    /// What is said instead of a message; whether it is the end.
+    fn said(&self, error: KafkaError) -> Result<bool, StoreError> {
+        match error {
+            KafkaError::PartitionEOF(_) => Ok(true),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => {
+                let reason = format!("partition {} no longer holds offset {}", self.partition, self.from);
+                Err(StoreError::corrupt(ATTEMPT, reason))
+            }
+            error if error.rdkafka_error_code().is_some_and(is_passing) => Ok(false),
+            error => Err(StoreError::kafka(ATTEMPT, &error)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Kafka's id of the usage topic (KIP-516): a topic that was deleted and made again has the
 //! same name and another id. The driver's safe layer does not tell it, so this asks its C
-//! library. It is the only file with `unsafe` in this crate.
+//! library.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -12,6 +12,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::bindings as c;
 use rdkafka::client::DefaultClientContext;
 
+use super::held::Held;
 use super::producer::client_config;
 use crate::StoreError;
 use crate::config::KafkaConfig;
@@ -78,22 +79,6 @@ impl TopicIds {
         }
         let reached = self.client.inner().fetch_metadata(None, TIMEOUT);
         reached.map(|_| ()).map_err(|error| StoreError::kafka(ATTEMPT, &error))
-    }
-}
-
-/// Something of the C library's that must be given back.
-struct Held<T> {
-    pointer: *mut T,
-    give_back: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Drop for Held<T> {
-    fn drop(&mut self) {
-        if !self.pointer.is_null() {
-            // SAFETY: the pointer came from the constructor that belongs to `give_back`, is not
-            // null, and nobody has given it back: only this type does, once.
-            unsafe { (self.give_back)(self.pointer) }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 use weir_core::{Generation, Partition, Quantity};
-use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
+use weir_metering::aggregate::{Aggregate, UsageKey, join_deltas};
 use weir_metering::meter::Aggregation;
 use weir_wire::batch_blob::decode_deltas;
 
@@ -196,7 +196,7 @@ pub(super) fn merge_batches(
     rows: &[Deltas],
 ) -> Result<(BTreeMap<UsageKey, Aggregate>, i64), StoreError> {
     let corrupt = |words: String| StoreError::corrupt(ATTEMPT, format!("partition {partition}: {words}"));
-    let mut deltas = BTreeMap::new();
+    let mut batches = Vec::with_capacity(rows.len());
     let mut to = from;
     for row in rows {
         if row.from != to {
@@ -205,13 +205,13 @@ pub(super) fn merge_batches(
         to = row.to;
         let more = decode_deltas(&row.deltas)
             .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from)))?;
-        merge_deltas(&mut deltas, more)
-            .map_err(|error| corrupt(format!("the batch at {}: {error}", row.from)))?;
+        batches.push(more);
     }
     if to == from {
         return Err(corrupt(format!("there is no batch that begins at {from}")));
     }
-    Ok((deltas, to))
+    let joined = join_deltas(batches);
+    Ok((joined.map_err(|error| corrupt(format!("the batches from {from} to {to}: {error}")))?, to))
 }
 
 /// Entries as columns of arrays.

@@ -1,6 +1,7 @@
 //! ClickHouse: raw events and rollups. Whatever is written twice becomes one row; nothing
 //! is counted, answered or billed from it (invariants 1 and 13).
 
+mod columns;
 mod rows;
 
 use std::time::Duration;
@@ -11,13 +12,15 @@ use weir_core::{Generation, Partition, TenantId};
 use weir_metering::aggregate::UsageKey;
 
 use rows::RollupKeyRow;
-pub use rows::{EventRow, RollupRow};
+pub use rows::{EventRow, RollupRow, StoredEvent};
 
 use crate::StoreError;
 use crate::config::ClickHouseConfig;
 
 /// The schema, statement by statement.
 const SCHEMA: &str = include_str!("../../../../schemas/clickhouse/0001_projection.sql");
+/// An insert is atomic below 1,048,449 rows.
+const INSERT_ROWS_MAX: usize = 500_000;
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,7 +39,7 @@ impl std::fmt::Debug for Projection {
 }
 
 /// Events of a stream of rows, one by one.
-pub struct EventCursor(clickhouse::query::RowCursor<EventRow>);
+pub struct EventCursor(clickhouse::query::RowCursor<StoredEvent>);
 
 impl std::fmt::Debug for EventCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,7 +49,7 @@ impl std::fmt::Debug for EventCursor {
 
 impl EventCursor {
     /// The next event; `None` after the last.
-    pub async fn next(&mut self) -> Result<Option<EventRow>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<StoredEvent>, StoreError> {
         self.0.next().await.map_err(|error| StoreError::clickhouse("read raw events", &error))
     }
 }
@@ -117,7 +120,18 @@ impl Projection {
 
     /// Inserts raw events. On an error any part of them may be there: insert all again.
     pub async fn insert_events(&self, rows: &[EventRow]) -> Result<(), StoreError> {
-        self.insert("insert raw events", "events_raw", rows).await
+        let failed = |error: clickhouse::error::Error| StoreError::clickhouse("insert raw events", &error);
+        let statement = format!("INSERT INTO events_raw ({}) FORMAT Native", columns::COLUMNS);
+        for part in rows.chunks(INSERT_ROWS_MAX) {
+            let insert = self.client.insert_formatted_with(statement.as_str());
+            // What is written twice becomes one row by merges and views; within an insert there is
+            // nothing twice to look for.
+            let insert = insert.with_setting("async_insert", "0").with_setting("optimize_on_insert", "0");
+            let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+            insert.send(columns::block(part).into()).await.map_err(failed)?;
+            insert.end().await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Inserts rollups. On an error any part of them may be there: insert all again.
@@ -131,11 +145,10 @@ impl Projection {
         for<'a> T: Row<Value<'a> = T>,
     {
         let failed = |error: clickhouse::error::Error| StoreError::clickhouse(attempt, &error);
-        // An insert is atomic below 1,048,449 rows.
-        for part in rows.chunks(500_000) {
+        for part in rows.chunks(INSERT_ROWS_MAX) {
             let insert = self.client.insert::<T>(table).await.map_err(failed)?;
-            let mut insert =
-                insert.with_setting("async_insert", "0").with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+            let insert = insert.with_setting("async_insert", "0").with_setting("optimize_on_insert", "0");
+            let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
             for row in part {
                 insert.write(row).await.map_err(failed)?;
             }
@@ -240,7 +253,7 @@ impl Projection {
                 AND (? = '' OR tenant = ?) ORDER BY offset";
         let tenant = tenant.map_or("", TenantId::as_str);
         let query = self.client.query(READ).bind(partition).bind(generation).bind(from).bind(to);
-        let cursor = query.bind(tenant).bind(tenant).fetch::<EventRow>();
+        let cursor = query.bind(tenant).bind(tenant).fetch::<StoredEvent>();
         cursor.map(EventCursor).map_err(|error| StoreError::clickhouse("read raw events", &error))
     }
 

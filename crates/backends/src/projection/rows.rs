@@ -1,18 +1,55 @@
 //! The rows of the projection's tables, as the columns stand there.
 
+use std::sync::Arc;
+
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use weir_core::{Position, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
-use weir_metering::event::UsageEvent;
+use weir_metering::event::{EventBuffer, EventRef, UsageEvent};
 use weir_metering::meter::MeterKey;
 
 use crate::StoreError;
 use crate::ledger::rollup::{Rollup, UsageTotal};
 
-/// A raw event.
-#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+/// A raw event to be written. It stands in the buffer of its batch, which many rows share.
+#[derive(Clone, Debug)]
 pub struct EventRow {
+    /// Where it stands in the journal.
+    pub position: Position,
+    /// The broker's time.
+    pub broker_time: Timestamp,
+    /// The epoch of the partition that it is written for; the highest is the truth.
+    pub epoch: i64,
+    events: Arc<EventBuffer>,
+    index: usize,
+}
+
+impl EventRow {
+    /// The row of an accepted event, the buffer's of that index, of no epoch yet.
+    pub fn of(position: Position, broker_time: Timestamp, events: &Arc<EventBuffer>, index: usize) -> Self {
+        Self { position, broker_time, epoch: 0, events: Arc::clone(events), index }
+    }
+
+    /// The row of an event that stands alone.
+    pub fn alone(position: Position, broker_time: Timestamp, event: &UsageEvent) -> Self {
+        Self::of(position, broker_time, &Arc::new(EventBuffer::of(event)), 0)
+    }
+
+    /// The event.
+    pub fn event(&self) -> EventRef<'_> {
+        self.events.get(self.index)
+    }
+
+    /// When it is taken to have happened.
+    pub fn time(&self) -> Timestamp {
+        self.event().time_or(self.broker_time)
+    }
+}
+
+/// A raw event as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct StoredEvent {
     /// Which life of the topic.
     pub generation: i32,
     /// Which partition.
@@ -37,24 +74,26 @@ pub struct EventRow {
     pub epoch: i64,
 }
 
-impl EventRow {
-    /// The row of an accepted event, of no epoch yet.
-    pub fn of(position: Position, broker_time: Timestamp, event: UsageEvent) -> Self {
+impl From<&EventRow> for StoredEvent {
+    fn from(row: &EventRow) -> Self {
+        let UsageEvent { tenant, source, id, event_type, data, .. } = row.event().to_event();
         Self {
-            generation: position.generation,
-            partition: position.partition,
-            offset: position.offset,
-            broker_time: broker_time.millis(),
-            time: event.time_or(broker_time).millis(),
-            tenant: event.tenant,
-            source: event.source,
-            id: event.id,
-            r#type: event.event_type,
-            data: event.data,
-            epoch: 0,
+            generation: row.position.generation,
+            partition: row.position.partition,
+            offset: row.position.offset,
+            broker_time: row.broker_time.millis(),
+            time: row.time().millis(),
+            tenant,
+            source,
+            id,
+            r#type: event_type,
+            data,
+            epoch: row.epoch,
         }
     }
+}
 
+impl StoredEvent {
     /// The event, and when it is taken to have happened: what its content hash covers.
     pub fn into_event(mut self) -> (UsageEvent, Timestamp) {
         let time = Timestamp::clamped(self.time);

@@ -8,6 +8,8 @@ use super::UsageEvent;
 
 /// Tenant, source, id and type, before the names and values of `data`.
 const FIXED_TEXTS: usize = 4;
+/// Texts of an event for which room is made: those and three members.
+const TEXTS_ABOUT: usize = FIXED_TEXTS + 6;
 
 /// Events in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,13 @@ impl EventBuffer {
         self.text.push_str(text);
         let from = self.events.last().map_or(0, |event| event.text_from);
         self.ends.push(u32::try_from(self.text.len() - from).unwrap_or(u32::MAX));
+    }
+
+    /// Makes room for so many more events of so many bytes.
+    pub fn reserve(&mut self, events: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(events * TEXTS_ABOUT);
+        self.events.reserve(events);
     }
 
     /// How many events there are.
@@ -157,6 +166,11 @@ impl<'a> EventRef<'a> {
             time: self.time,
             data: self.data().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }
+    }
+
+    /// How many bytes its texts have together.
+    pub fn texts_len(&self) -> usize {
+        self.text.len()
     }
 
     /// All texts behind one another, and where each ends.

@@ -12,7 +12,7 @@ use weir_backends::config::KafkaConfig;
 use weir_backends::journal::OwnedRecord;
 use weir_backends::ledger_audit::{BatchRow, Snapshot};
 use weir_backends::postgres::Pool;
-use weir_backends::projection::EventRow;
+use weir_backends::projection::{EventRow, StoredEvent};
 use weir_core::{ContentSum, Generation, HashKey, Partition, Position};
 use weir_metering::identity::content_hash;
 use weir_metering::record::RecordBody;
@@ -241,7 +241,8 @@ impl<'a> Batches<'a> {
             };
             let (partition, generation) = (self.file.partition, self.file.generation);
             let position = Position { generation, partition, offset: record.offset };
-            let (event, time) = EventRow::of(position, decoded.broker_time, event).into_event();
+            let row = EventRow::alone(position, decoded.broker_time, &event);
+            let (event, time) = StoredEvent::from(&row).into_event();
             one.events += 1;
             one.sum.add(content_hash(self.of.key, &event, time));
         }

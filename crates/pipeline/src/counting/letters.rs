@@ -76,8 +76,8 @@ fn forward(topic: &str, record: &OwnedRecord, forward: Forward) -> OutgoingRecor
     OutgoingRecord {
         topic: topic.to_owned(),
         partition: Some(forward.to),
-        key: record.key.clone(),
-        value: record.payload.clone(),
+        key: record.key.as_ref().map(|key| key.to_vec()),
+        value: record.payload.as_ref().map(|value| value.to_vec()),
         headers,
     }
 }

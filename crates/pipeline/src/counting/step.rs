@@ -2,6 +2,7 @@
 //! it cannot be done, nothing of it has been counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
@@ -12,7 +13,7 @@ use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::outcome::{Outcome, RejectReason};
-use weir_metering::record::{Batch, BodyRef, JournalRecord, RecordBody};
+use weir_metering::record::{Batch, JournalRecord, RecordBody};
 use weir_metering::shard::Shard;
 use weir_wire::alert;
 use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
@@ -30,6 +31,11 @@ use crate::world::{JournalWriter, Ledger, Runtime, World};
 
 /// The version of the code that batches are judged by.
 const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
+
+/// How long a batch waits for room in front of a projection that moves.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it looks.
+const ROOM_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What became of a batch.
 pub(crate) enum Stepped<W: World> {
@@ -100,7 +106,7 @@ pub(crate) async fn step<W: World>(
         CommitAnswer::Committed => {}
     }
     shared.metrics.committed(&outcome);
-    hand_over(shared, &shard, batch, &outcome);
+    hand_over(shared, &shard, batch, &outcome).await;
     let last = change.last.or(last);
     let owned = Owned { partition, token, shard, files, seal_after, last };
     Ok(Stepped::Committed(Box::new(ids::seal(shared, owned).await?)))
@@ -125,6 +131,10 @@ async fn apply<W: World>(
     let decoded = shared.runtime.compute(move || {
         let decoder = &decoding.decoder;
         let mut batch = Batch::new(partition, from);
+        batch.reserve(
+            records.len(),
+            records.iter().map(|one| one.payload.as_ref().map_or(0, |value| value.len())).sum(),
+        );
         for record in &records {
             match &suspect {
                 Some(suspect) if suspect.offset == record.offset => {
@@ -309,20 +319,24 @@ async fn commit_patiently<W: World>(
     }
 }
 
-/// Gives the accepted events to the projection.
-fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome) {
+/// Gives the accepted events to the projection, where they stand. Where it has no room they are
+/// read again later, which costs more than to wait a moment; but counting never waits longer.
+async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome) {
     let generation = shard.config().generation;
     let Batch { partition, from, to, .. } = batch;
-    let mut accepted = outcome.accepted.iter().map(|one| one.index).peekable();
-    let mut rows = Vec::with_capacity(outcome.accepted.len());
-    for (index, record) in batch.records().enumerate() {
-        if accepted.next_if_eq(&index).is_none() {
-            continue;
-        }
-        if let BodyRef::Event(event, _) = record.body {
-            let position = Position { generation, partition, offset: record.offset };
-            rows.push(EventRow::of(position, record.broker_time, event.to_event()));
-        }
+    let accepted = outcome.accepted.iter().filter_map(|one| {
+        let record = batch.record(one.index);
+        Some((record.offset, record.broker_time, batch.event_index(one.index)?))
+    });
+    let accepted: Vec<_> = accepted.collect();
+    let events = Arc::new(batch.into_events());
+    let row = |(offset, broker_time, index)| {
+        EventRow::of(Position { generation, partition, offset }, broker_time, &events, index)
+    };
+    let rows: Vec<_> = accepted.into_iter().map(row).collect();
+    let began = shared.runtime.elapsed();
+    while shared.projection.is_worth_waiting(rows.len()) && shared.since(began) < ROOM_PATIENCE {
+        shared.runtime.sleep(ROOM_LOOK_EVERY).await;
     }
     shared.projection.push(CommittedRows { partition, generation, from, to, rows });
 }

@@ -146,7 +146,7 @@ mod tests {
         change(&mut info);
         let headers = info.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let record =
-            OwnedRecord { offset: 1, broker_time_ms: NOW, key: None, payload: Some(vec![1]), headers };
+            OwnedRecord { offset: 1, broker_time_ms: NOW, key: None, payload: Some(vec![1].into()), headers };
         Letter::of(0, record).unwrap()
     }
 

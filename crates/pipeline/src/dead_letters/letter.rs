@@ -77,7 +77,7 @@ impl Letter {
             topic: topic.to_owned(),
             partition: None,
             key: None,
-            value: self.record.payload.clone(),
+            value: self.record.payload.as_ref().map(|value| value.to_vec()),
             headers: own.chain(added).collect(),
         }
     }

@@ -281,7 +281,7 @@ fn arriving(record: &OutgoingRecord, now: Timestamp) -> OwnedRecord {
         offset: 0,
         broker_time_ms: now.millis(),
         key: None,
-        payload: record.value.clone(),
+        payload: record.value.clone().map(Into::into),
         headers: record.headers.clone(),
     }
 }

@@ -6,6 +6,7 @@ use weir_backends::StoreError;
 use weir_backends::journal::OwnedRecord;
 use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position};
+use weir_metering::event::EventBuffer;
 use weir_metering::record::RecordBody;
 
 use super::queue::Reached;
@@ -17,7 +18,9 @@ use crate::world::{JournalReader, Ledger, World};
 /// Batches that are brought up at once.
 const BATCHES: i64 = 100;
 /// Offsets that are brought up at once, about.
-const OFFSETS: i64 = 100_000;
+const OFFSETS: i64 = 200_000;
+/// Rows of one insert, about.
+const INSERT_ROWS: usize = 100_000;
 
 /// Brings up a part of what is missing, from the journal minus the exceptions.
 pub(super) async fn catch_up<W: World>(
@@ -64,9 +67,19 @@ pub(super) async fn project<W: World>(
     let place = (partition, reached.generation);
     let low = shared.reader.readable_from(partition).await?;
     let mut again = Reread::begin(shared, place, from, from.max(low).min(to), to);
-    while let Some(records) = again.next(shared).await? {
-        let rows = event_rows(shared, reached, partition, records).await?;
-        insert_events(shared, projection, &rows, |_| Some(from)).await;
+    let mut rows = Vec::new();
+    loop {
+        let records = again.next(shared).await?;
+        let ended = records.is_none();
+        rows.extend(event_rows(shared, reached, partition, records.unwrap_or_default()).await?);
+        // Each insert makes a part that is merged later: few and large ones cost least.
+        if ended || rows.len() >= INSERT_ROWS {
+            insert_events(shared, projection, &rows, |_| Some(from)).await;
+            rows.clear();
+        }
+        if ended {
+            break;
+        }
     }
     Ok(low <= from)
 }
@@ -80,7 +93,7 @@ async fn event_rows<W: World>(
     let accepted: Vec<_> =
         records.into_iter().filter(|(_, accepted)| *accepted).map(|(record, _)| record).collect();
     let schemas = shared.decoder.schemas_for(&accepted).await?;
-    let mut rows = Vec::with_capacity(accepted.len());
+    let (mut events, mut places) = (EventBuffer::default(), Vec::with_capacity(accepted.len()));
     for record in &accepted {
         let decoded = shared.decoder.decode(&schemas, record);
         let RecordBody::Event { event, .. } = decoded.body else {
@@ -88,9 +101,15 @@ async fn event_rows<W: World>(
                 format!("offset {} was counted as an event, and cannot be read as one now", record.offset);
             return Err(StoreError::corrupt("bring the projection up", reason));
         };
-        let position = Position { generation: reached.generation, partition, offset: record.offset };
-        let row = EventRow::of(position, decoded.broker_time, event);
-        rows.push(EventRow { epoch: reached.epoch, ..row });
+        events.push(&event);
+        places.push((record.offset, decoded.broker_time));
     }
-    Ok(rows)
+    let events = Arc::new(events);
+    let rows = places.into_iter().enumerate().map(|(index, (offset, broker_time))| {
+        let position = Position { generation: reached.generation, partition, offset };
+        let mut row = EventRow::of(position, broker_time, &events, index);
+        row.epoch = reached.epoch;
+        row
+    });
+    Ok(rows.collect())
 }

@@ -28,7 +28,7 @@ pub(crate) struct CommittedRows {
 impl CommittedRows {
     /// The broker's time of its first row, in milliseconds since 1970.
     fn since(&self) -> Option<i64> {
-        self.rows.first().map(|row| row.broker_time)
+        self.rows.first().map(|row| row.broker_time.millis())
     }
 }
 
@@ -95,6 +95,8 @@ struct State {
     waiting: VecDeque<CommittedRows>,
     rows: usize,
     reached: BTreeMap<Partition, Reached>,
+    /// Whether the last insert failed.
+    stalled: bool,
     /// Since when the oldest row that is being inserted has waited.
     writing_since: Option<i64>,
     /// By partition and offset.
@@ -144,6 +146,18 @@ impl ProjectionQueue {
         self.state().reached.keys().copied().collect()
     }
 
+    /// Whether it helps to wait before so many rows are added: there is no room, and what waits
+    /// is being written.
+    pub(crate) fn is_worth_waiting(&self, rows: usize) -> bool {
+        let state = self.state();
+        state.rows + rows > ROWS_MAX && !state.waiting.is_empty() && !state.stalled
+    }
+
+    /// Notes whether ClickHouse takes what it is given.
+    pub(crate) fn stalled(&self, stalled: bool) {
+        self.state().stalled = stalled;
+    }
+
     /// Adds rows, or drops them where there is no room.
     pub(crate) fn push(&self, rows: CommittedRows) {
         let mut state = self.state();
@@ -186,11 +200,14 @@ impl ProjectionQueue {
             }
             reached.to = next.to;
             let epoch = reached.epoch;
-            rows.extend(next.rows.into_iter().map(|row| EventRow { epoch, ..row }));
+            rows.extend(next.rows.into_iter().map(|mut row| {
+                row.epoch = epoch;
+                row
+            }));
             let from = moved.get(&next.partition).map_or(next.from, |moved| moved.from);
             moved.insert(next.partition, Moved { from, reached: *reached });
         }
-        state.writing_since = rows.iter().map(|row| row.broker_time).min();
+        state.writing_since = rows.iter().map(|row| row.broker_time.millis()).min();
         kept.append(&mut state.waiting);
         state.waiting = kept;
         (rows, moved)
@@ -215,11 +232,11 @@ impl ProjectionQueue {
     /// partition is no longer of this process.
     pub(crate) fn set_aside(&self, row: &EventRow, from: i64, why: &str) -> bool {
         let mut state = self.state();
-        let place = (row.partition, row.offset);
+        let place = place_of(row);
         if state.aside.len() >= ASIDE_ROWS_MAX && !state.aside.contains_key(&place) {
             return false;
         }
-        if state.reached.contains_key(&row.partition) {
+        if state.reached.contains_key(&row.position.partition) {
             state.aside.insert(place, Aside { row: row.clone(), from, why: why.to_owned() });
         }
         true
@@ -228,7 +245,7 @@ impl ProjectionQueue {
     /// The rows that are set aside, and why, in words.
     pub(crate) fn aside(&self) -> Vec<(EventRow, String)> {
         let words = |aside: &Aside| {
-            let EventRow { partition, offset, .. } = &aside.row;
+            let (partition, offset) = place_of(&aside.row);
             format!("partition {partition}, offset {offset} is counted, but not projected: {}", aside.why)
         };
         self.state().aside.values().map(|aside| (aside.row.clone(), words(aside))).collect()
@@ -236,7 +253,7 @@ impl ProjectionQueue {
 
     /// A row that was set aside is in ClickHouse now.
     pub(crate) fn take_back(&self, row: &EventRow) {
-        self.state().aside.remove(&(row.partition, row.offset));
+        self.state().aside.remove(&place_of(row));
     }
 
     /// What the ledger may note of a partition: never more than what precedes a row set aside.
@@ -267,6 +284,10 @@ impl ProjectionQueue {
     }
 }
 
+fn place_of(row: &EventRow) -> (Partition, i64) {
+    (row.position.partition, row.position.offset)
+}
+
 /// Rows that were set aside left out of account.
 pub(crate) fn whole(partition: Partition, reached: Reached) -> Progress {
     let Reached { generation, owner, epoch, to, .. } = reached;
@@ -291,7 +312,7 @@ mod tests {
             data: Vec::new(),
         };
         let position = Position { generation: 1, partition, offset: from };
-        let rows = vec![EventRow::of(position, Timestamp::EPOCH, event)];
+        let rows = vec![EventRow::alone(position, Timestamp::EPOCH, &event)];
         CommittedRows { partition, generation: 1, from, to: from + 1, rows }
     }
 
@@ -317,8 +338,7 @@ mod tests {
         for (partition, offset) in [(0, 10), (1, 10), (0, 11)] {
             queue.push(committed(partition, offset));
         }
-        let offsets =
-            |rows: &[EventRow]| rows.iter().map(|row| (row.partition, row.offset)).collect::<Vec<_>>();
+        let offsets = |rows: &[EventRow]| rows.iter().map(place_of).collect::<Vec<_>>();
         let (rows, _) = queue.take();
         assert_eq!((offsets(&rows), queue.rows()), (vec![(1, 10)], 2));
         assert_eq!(rows[0].epoch, 3);

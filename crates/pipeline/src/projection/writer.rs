@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_backends::StoreError;
 use weir_backends::ledger::partition::Progress;
 use weir_backends::projection::{EventRow, RollupRow};
-use weir_core::Partition;
+use weir_core::{Partition, Position};
 
 use super::catch_up::catch_up;
 use super::filling::{follow, look_after};
@@ -20,6 +20,11 @@ use crate::world::{Ledger, ProjectionStore, Runtime, World};
 
 /// How often rollups are written, and the ledger is asked whether something was moved back.
 const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
+/// Rollups are written at most a quarter of the time: each time has fewer keys than events, the
+/// longer it comes after the last.
+const ROLLUPS_REST: u32 = 3;
+/// And at least so often.
+const ROLLUPS_REST_MAX: Duration = Duration::from_secs(5);
 /// How often the mark is looked for, and events are counted.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often rows that were set aside are tried again.
@@ -59,6 +64,7 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     let mut every = Every::new(&shared.runtime, period);
     let now = shared.runtime.elapsed();
     let (mut rolled_at, mut tried_aside_at, mut looked_at) = (now, now, now);
+    let mut rollups_rest = ROLLUPS_EVERY;
     let mut sweep = Sweep::default();
     loop {
         every.tick().await;
@@ -75,12 +81,14 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
             };
             said(&shared, looked.await);
         }
-        if shared.since(rolled_at) >= ROLLUPS_EVERY {
-            rolled_at = shared.runtime.elapsed();
+        if shared.since(rolled_at) >= rollups_rest {
+            let began = shared.runtime.elapsed();
             said(&shared, follow(&shared).await.map(|_| ()));
             for partition in shared.projection.partitions() {
                 said(&shared, roll_up(&shared, &projection, partition).await);
             }
+            rollups_rest = (shared.since(began) * ROLLUPS_REST).clamp(ROLLUPS_EVERY, ROLLUPS_REST_MAX);
+            rolled_at = shared.runtime.elapsed();
         }
     }
 }
@@ -140,9 +148,10 @@ async fn try_aside<W: World>(shared: &Shared<W>, projection: &W::Projection) {
             return trouble(shared, &error);
         }
         shared.projection.take_back(&row);
-        tracing::info!(partition = row.partition, offset = row.offset, "a row set aside is projected");
-        let Some(reached) = shared.projection.reached(row.partition) else { continue };
-        let progress = shared.projection.progress(row.partition, reached);
+        let Position { partition, offset, .. } = row.position;
+        tracing::info!(partition, offset, "a row set aside is projected");
+        let Some(reached) = shared.projection.reached(partition) else { continue };
+        let progress = shared.projection.progress(partition, reached);
         patiently(shared, || shared.ledger.advance_projected(std::slice::from_ref(&progress))).await;
     }
 }
@@ -172,12 +181,14 @@ pub(super) async fn insert_events<W: World>(
     let mut parts = vec![rows];
     let mut waits = delays(&shared.runtime);
     while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-        let Err(error) = projection.insert_events(part).await else { continue };
+        let inserted = projection.insert_events(part).await;
+        shared.projection.stalled(inserted.is_err());
+        let Err(error) = inserted else { continue };
         match part {
             [row] if error.is_refusal() => {
-                let begin = from(row.partition).unwrap_or(row.offset);
+                let Position { partition, offset, .. } = row.position;
+                let begin = from(partition).unwrap_or(offset);
                 if shared.projection.set_aside(row, begin, &error.to_string()) {
-                    let EventRow { partition, offset, .. } = row;
                     tracing::error!(partition, offset, %error, "a counted event is not projected");
                     continue;
                 }

@@ -179,7 +179,7 @@ impl Books {
             }
             sum.add(content_hash(&self.installation.identity_key, &event, time));
             let position = Position { generation: 1, partition: 0, offset };
-            rows.push(EventRow::of(position, broker_time, event));
+            rows.push(EventRow::alone(position, broker_time, &event));
             self.next_offset += 1;
         }
         // A tick, so that a batch without events is one too.

@@ -202,8 +202,8 @@ async fn a_record_is_one_letter_by_where_it_stood_first() {
         twice.push(OutgoingRecord {
             topic: house.kafka.dead_letter_topic.clone(),
             partition: None,
-            key: record.key,
-            value: record.payload,
+            key: record.key.map(Into::into),
+            value: record.payload.map(Into::into),
             headers: record.headers,
         });
     }

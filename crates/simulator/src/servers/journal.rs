@@ -107,6 +107,7 @@ impl Servers {
         let offset = log.high;
         log.high += 1;
         let OutgoingRecord { key, value: payload, headers, .. } = record;
+        let (key, payload) = (key.map(Into::into), payload.map(Into::into));
         let record = OwnedRecord { offset, broker_time_ms, key, payload, headers };
         log.records.push(Logged { record, step });
         (partition, offset)

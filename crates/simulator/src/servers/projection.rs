@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_backends::StoreError;
-use weir_backends::projection::{EventRow, RollupRow};
+use weir_backends::projection::{EventRow, RollupRow, StoredEvent};
 use weir_core::{Generation, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::meter::MeterKey;
@@ -23,7 +23,7 @@ pub(crate) struct Projection {
     prepared: bool,
     marks: BTreeSet<String>,
     /// By position, then by epoch.
-    events: BTreeMap<(Generation, Partition, i64), BTreeMap<i64, EventRow>>,
+    events: BTreeMap<(Generation, Partition, i64), BTreeMap<i64, StoredEvent>>,
     /// By key, then by epoch and how far usage was folded.
     rollups: BTreeMap<RollupKey, BTreeMap<(i64, i64), RollupRow>>,
 }
@@ -39,7 +39,7 @@ impl Projection {
     }
 
     /// The events of a partition, by offset, as the views show them.
-    pub(crate) fn events(&self, place: Place) -> impl Iterator<Item = (i64, &EventRow)> {
+    pub(crate) fn events(&self, place: Place) -> impl Iterator<Item = (i64, &StoredEvent)> {
         let stored = self.events.range((place.1, place.0, i64::MIN)..=(place.1, place.0, i64::MAX));
         stored.filter_map(|((_, _, offset), rows)| rows.last_key_value().map(|(_, row)| (*offset, row)))
     }
@@ -80,6 +80,7 @@ impl Servers {
             if part.as_mut().is_some_and(|chance| chance.per_mille(500)) {
                 continue;
             }
+            let row = StoredEvent::from(&row);
             let key = (row.generation, row.partition, row.offset);
             self.projection.events.entry(key).or_default().insert(row.epoch, row);
         }

@@ -27,10 +27,10 @@ impl ProjectionStore for SimProjection {
             (Some(first), Some(last)) => format!(
                 "{} rows, {}/{} to {}/{}",
                 rows.len(),
-                first.partition,
-                first.offset,
-                last.partition,
-                last.offset
+                first.position.partition,
+                first.position.offset,
+                last.position.partition,
+                last.position.offset
             ),
             _ => String::new(),
         };
