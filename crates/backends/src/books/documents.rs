@@ -134,7 +134,7 @@ const INSERT_DRAFT: &str =
         period_start, period_end, sequence, currency, total, cut_generation, cut_partition, cut_offset,
         document, hash, created_at)
     VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14, $15, $16)
-    ON CONFLICT (subscription, period_start, sequence) DO NOTHING";
+    ON CONFLICT (subscription, period_start, sequence) DO NOTHING RETURNING id";
 const OF_SEQUENCE: &str =
     "SELECT id FROM invoice WHERE subscription = $1 AND period_start = $2 AND sequence = $3";
 const DELETE_DRAFT: &str = "DELETE FROM invoice WHERE id = $1 AND status = 'draft'";
@@ -166,7 +166,7 @@ pub async fn insert_draft(
 ) -> Result<String, StoreError> {
     const ATTEMPT: &str = "insert a draft";
     let document = draft.canonical_json().map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-    sqlx::query(INSERT_DRAFT)
+    let inserted: Option<String> = sqlx::query_scalar(INSERT_DRAFT)
         .bind(draft.id.as_str())
         .bind(type_text(draft.document_type))
         .bind(draft.legal_entity.as_str())
@@ -183,9 +183,12 @@ pub async fn insert_draft(
         .bind(document)
         .bind(draft.hash.as_str())
         .bind(now.to_chrono())
-        .execute(pool)
+        .fetch_optional(pool)
         .await
         .map_err(failed(ATTEMPT))?;
+    if let Some(id) = inserted {
+        return Ok(id);
+    }
     sqlx::query_scalar(OF_SEQUENCE)
         .bind(draft.subscription_id.as_str())
         .bind(draft.period.start.to_chrono())
