@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -139,11 +139,39 @@ fn collect(consumer: &BaseConsumer, mut ends: BTreeMap<i32, i64>) -> Result<Vec<
     Ok(found)
 }
 
-/// Deletes a partition's records of the journal below an offset, as retention does.
-pub async fn trim(bootstrap: &str, partition: i32, offset: i64) -> Result<()> {
+/// What Weir makes the usage topic with; altering it sets all that are not named back.
+const MADE: [(&str, &str); 5] = [
+    ("message.timestamp.type", "LogAppendTime"),
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "3456000000"),
+    ("retention.bytes", "-1"),
+    ("max.message.bytes", "2097152"),
+];
+
+/// Gives one setting of the usage topic another value, and all others what Weir makes it with.
+pub async fn alter(bootstrap: &str, name: &str, value: &str) -> Result<()> {
+    let admin = admin(bootstrap)?;
+    let kept = MADE.iter().filter(|(made, _)| *made != name);
+    let change = kept.fold(AlterConfig::new(ResourceSpecifier::Topic(USAGE)), |change, (name, value)| {
+        change.set(name, value)
+    });
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let altered = admin.alter_configs(&[change.set(name, value)], &options).await;
+    for one in altered.context("alter the usage topic")? {
+        one.map_err(|(_, code)| anyhow::anyhow!("{code}")).context("alter the usage topic")?;
+    }
+    Ok(())
+}
+
+fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap);
-    let admin: AdminClient<DefaultClientContext> = config.create().context("reach Kafka")?;
+    config.create().context("reach Kafka")
+}
+
+/// Deletes a partition's records of the journal below an offset, as retention does.
+pub async fn trim(bootstrap: &str, partition: i32, offset: i64) -> Result<()> {
+    let admin = admin(bootstrap)?;
     let mut below = TopicPartitionList::new();
     below.add_partition_offset(USAGE, partition, Offset::Offset(offset)).context("name a partition")?;
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));

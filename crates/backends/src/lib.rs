@@ -11,10 +11,12 @@ pub mod id_files;
 pub mod journal;
 pub mod ledger;
 pub mod ledger_audit;
+pub mod ledger_settings;
 pub mod outbox;
 pub mod postgres;
 pub mod private_address;
 pub mod projection;
+pub mod settings;
 pub mod tenants;
 
 pub use error::StoreError;

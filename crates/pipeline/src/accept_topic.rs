@@ -82,7 +82,7 @@ pub async fn look(pool: &Pool, kafka: &KafkaConfig) -> Result<Acceptance, Pipeli
         TopicIdentity::Unnamed => None,
         TopicIdentity::Id(id) => Some(id.clone()),
     };
-    if let Some(reason) = other_number(kafka, &installed, topics::check(kafka).await?) {
+    if let Some(reason) = other_number(kafka, &installed, topics::partitions(kafka).await?) {
         return Err(PipelineError::OtherTopic(reason));
     }
     let is_other = other_topic(&installed, &identity).is_some();

@@ -2,6 +2,7 @@
 //! Several share the topic. It ends when it is told to, or when its topic is not the one
 //! that the ledger counts; everything else it waits for.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::error::PipelineError;
 use crate::group::{Counting, count};
 use crate::metrics::PipelineMetrics;
 use crate::settings::CountingSettings;
+use crate::settings_watch::{self, Promises, SettingsWatch};
 use crate::status::PipelineStatus;
 use crate::world::{KafkaReader, PostgresLedger, Runtime, Servers, TokioRuntime};
 
@@ -40,6 +42,8 @@ pub struct Aggregator {
     pub archiving: ArchiveConfig,
     /// How counting is tuned.
     pub settings: CountingSettings,
+    /// Whether the operator says that the ledger is one server without a standby.
+    pub single_node: bool,
     /// Where it measures.
     pub metrics: Arc<PipelineMetrics>,
     /// Where it says how it goes.
@@ -56,8 +60,9 @@ pub async fn run_aggregator(
     aggregator: Aggregator,
     shutdown: CancellationToken,
 ) -> Result<(), PipelineError> {
-    let Some(installation) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
+    let Some((installation, watch)) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
     let archiver = archiver(&aggregator, &installation)?;
+    let watch = watch.run(Arc::clone(&aggregator.status), Arc::clone(&aggregator.metrics));
     let Aggregator { kafka, pool, clickhouse, archive, settings, metrics, status, clock, .. } = aggregator;
     let archive = archive.map(|archive| {
         let (pool, generation) = (pool.clone(), installation.generation);
@@ -79,11 +84,18 @@ pub async fn run_aggregator(
         metrics,
         status,
     };
-    let Some(archiver) = archiver else { return count(counting, events, shutdown).await };
     tokio::select! {
         biased;
         ended = count(counting, events, shutdown) => ended,
-        never = archiver.run() => match never {},
+        never = watch => match never {},
+        never = archive_for_ever(archiver) => match never {},
+    }
+}
+
+async fn archive_for_ever(archiver: Option<Archiver>) -> Infallible {
+    match archiver {
+        Some(archiver) => archiver.run().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -123,22 +135,27 @@ fn owner_name() -> String {
     format!("{}:{}", host.trim(), std::process::id())
 }
 
-/// Topics, installation and number of partitions; waits for servers that are away. `None`
-/// when it is told to end meanwhile.
+/// Topics, installation, number of partitions and settings; waits for servers that are away and
+/// for settings that are corrected. `None` when it is told to end meanwhile.
 async fn prepare(
     aggregator: &Aggregator,
     shutdown: &CancellationToken,
-) -> Result<Option<Installation>, PipelineError> {
+) -> Result<Option<(Installation, SettingsWatch)>, PipelineError> {
     let runtime = TokioRuntime::new(aggregator.clock);
     let mut waits = delays(&runtime);
     loop {
         let error = match look(aggregator).await {
-            Ok(installation) => return Ok(Some(installation)),
+            Ok(prepared) => return Ok(Some(prepared)),
             Err(error) if !error.is_transient() => return Err(error),
             Err(error) => error,
         };
-        tracing::warn!(%error, "counting has not begun");
-        aggregator.status.update(|status| status.journal = Some(error.to_string()));
+        let words = Some(error.to_string());
+        aggregator.status.update(|status| {
+            if status.journal != words {
+                tracing::warn!(%error, "counting has not begun");
+            }
+            status.journal = words;
+        });
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(None),
@@ -147,7 +164,7 @@ async fn prepare(
     }
 }
 
-async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
+async fn look(aggregator: &Aggregator) -> Result<(Installation, SettingsWatch), PipelineError> {
     let kafka = &aggregator.kafka;
     topics::ensure_for(kafka, postgres::has_counted(&aggregator.pool).await?).await?;
     let partitions = topics::partitions(kafka).await?;
@@ -175,6 +192,21 @@ async fn look(aggregator: &Aggregator) -> Result<Installation, PipelineError> {
     if let Some(reason) = topic_watch::other_topic(&installation, &identity) {
         return Err(PipelineError::OtherTopic(reason));
     }
+    let watch = fit_settings(aggregator).await?;
     aggregator.status.update(|status| status.journal = None);
-    Ok(installation)
+    Ok((installation, watch))
+}
+
+/// What watches the servers' settings, where they are such that anything may be counted.
+async fn fit_settings(aggregator: &Aggregator) -> Result<SettingsWatch, PipelineError> {
+    let Aggregator { kafka, pool, settings, archive, archiving, single_node, status, metrics, .. } =
+        aggregator;
+    let archiving = archive.as_ref().map(|_| archiving);
+    let promises = Promises::new(settings, archiving, *single_node);
+    let watch = SettingsWatch::connect(kafka, pool, promises).await?;
+    settings_watch::tell(watch.look().await?, status, metrics);
+    match status.refusal() {
+        Some(reason) => Err(PipelineError::Settings(reason)),
+        None => Ok(watch),
+    }
 }

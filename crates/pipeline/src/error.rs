@@ -20,6 +20,9 @@ pub enum PipelineError {
     /// The topic is not the one that this ledger counts.
     #[error("{0}")]
     OtherTopic(String),
+    /// A server's settings would break a promise; whoever looks after it may correct them.
+    #[error("{0}")]
+    Settings(String),
     /// A part of the process ended that must not.
     #[error("{part} ended: {reason}")]
     Ended {
@@ -33,6 +36,10 @@ pub enum PipelineError {
 impl PipelineError {
     /// Whether the same attempt may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient())
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Settings(_) => true,
+            Self::Refused { .. } | Self::OtherTopic(_) | Self::Ended { .. } => false,
+        }
     }
 }

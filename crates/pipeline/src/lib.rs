@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod error;
 pub mod metrics;
 pub mod settings;
+pub mod settings_watch;
 pub mod status;
 
 pub use aggregator::{Aggregator, run_aggregator};

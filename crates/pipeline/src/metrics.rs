@@ -43,6 +43,8 @@ pub struct PipelineMetrics {
     pub remembered_ids: IntGaugeVec,
     /// `weir_queue_records{queue}`
     pub queue_records: IntGaugeVec,
+    /// `weir_settings_broken{effect}`
+    pub settings_broken: IntGaugeVec,
     /// `weir_archive_…`
     pub archive: ArchiveMetrics,
 }
@@ -107,6 +109,11 @@ impl PipelineMetrics {
             )?,
             remembered_ids: gauges("weir_remembered_ids", "Event ids in memory.", "partition")?,
             queue_records: gauges("weir_queue_records", "Records that wait inside the process.", "queue")?,
+            settings_broken: gauges(
+                "weir_settings_broken",
+                "Settings of Kafka and Postgres that break a promise (refuses) or may (warns).",
+                "effect",
+            )?,
             archive: ArchiveMetrics::register(registry)?,
         };
         for outcome in ["accepted", "duplicate", "rejected", "forwarded", "control"] {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use weir_backends::settings::{self, Finding};
 use weir_core::Partition;
 
 /// What a partition is at.
@@ -74,6 +75,8 @@ pub struct StatusSnapshot {
     pub set_aside: Vec<String>,
     /// Why the usage topic cannot be counted any more, with the way out.
     pub topic: Option<String>,
+    /// Settings of Kafka and Postgres that break a promise, or may.
+    pub settings: Vec<Finding>,
     /// What is wrong with folding usage, if anything.
     pub fold: Option<String>,
     /// How archiving goes; counting does not wait for it.
@@ -111,9 +114,11 @@ impl PipelineStatus {
         problems
     }
 
-    /// Why the topic cannot be counted any more, if so.
-    pub(crate) fn topic_refusal(&self) -> Option<String> {
-        self.inner().topic.clone()
+    /// Why nothing may be counted: the topic is another one, or a server's settings would break a
+    /// promise.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let inner = self.inner();
+        inner.topic.clone().or_else(|| settings::refusal(&inner.settings))
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {

@@ -28,7 +28,8 @@ pub(crate) const MIGRATE: &str =
 Example:
   weir migrate
 
-Exit codes: 0 everything is up to date, 1 a server could not be reached or refused, 2 a wrong call.";
+Exit codes: 0 everything is up to date, 1 a server could not be reached or refused, or has settings on
+which nothing is counted, 2 a wrong call.";
 
 pub(crate) const CATALOG_PLAN: &str = "Changes nothing.
 
@@ -195,7 +196,8 @@ pub(crate) const CONFIG_CHECK: &str = "Changes nothing.
 Example:
   weir config check --config weir.toml
 
-Exit codes: 0 every server answers, 1 one does not or the configuration is wrong, 2 a wrong call.";
+Exit codes: 0 every server answers, 1 one does not, has settings on which nothing is counted, or the
+configuration is wrong, 2 a wrong call.";
 
 pub(crate) const CONFIG_PRINT: &str = "Changes nothing.
 

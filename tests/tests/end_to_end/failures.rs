@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use weir_tests::events::Event;
 use weir_tests::house::House;
-use weir_tests::kafka::Producer;
+use weir_tests::kafka::{self, Producer};
 use weir_tests::wait;
 
 use crate::counting::post_batch;
@@ -156,6 +156,37 @@ async fn refused_with_retry(house: &House, event: &Event) -> Result<()> {
     let answer = request.send().await.context("an answer within 30 s")?;
     let (status, retry) = (answer.status(), answer.headers().contains_key("retry-after"));
     ensure!(status == 503 && retry, "{status}, Retry-After there: {retry}");
+    Ok(())
+}
+
+/// The house has an archive, which needs a day and more.
+pub(crate) async fn a_topic_that_keeps_too_little_is_refused_until_it_is_corrected(
+    house: &mut House,
+) -> Result<()> {
+    let bootstrap = house.stack.kafka_bootstrap();
+    const WORDS: &str =
+        "topic weir.usage.v1 has retention.ms=3600000 (1 h), but needs retention.ms=86400000 (1 d)";
+    kafka::alter(&bootstrap, "retention.ms", "3600000").await?;
+    let readyz = format!("{}/readyz", house.settings.admin());
+    let ask = async || {
+        let answer = reqwest::get(&readyz).await.context("ask /readyz")?;
+        Ok::<_, anyhow::Error>((answer.status().as_u16(), answer.text().await.unwrap_or_default()))
+    };
+    wait::until("/readyz to say that the topic keeps too little", wait::PATIENCE, || async {
+        let (status, text) = ask().await?;
+        ensure!(status == 503 && text.contains(WORDS), "{status}: {text}");
+        Ok(Some(()))
+    })
+    .await?;
+    let checked = tokio::task::block_in_place(|| house.settings.run(&["config", "check"]))?;
+    let told = String::from_utf8_lossy(&checked.stdout).contains(WORDS);
+    ensure!(told && checked.status.code() == Some(1), "{checked:?}");
+    kafka::alter(&bootstrap, "retention.ms", "3456000000").await?;
+    wait::until("/readyz to be well again", wait::PATIENCE, || async {
+        Ok((ask().await?.0 == 200).then_some(()))
+    })
+    .await?;
+    house.settings.succeed(&["config", "check"])?;
     Ok(())
 }
 

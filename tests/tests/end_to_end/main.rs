@@ -60,6 +60,7 @@ async fn the_house_holds() {
         failures::postgres_restarts_while_events_flow,
         failures::clickhouse_dies_while_events_flow,
         failures::kafka_away_is_503,
+        failures::a_topic_that_keeps_too_little_is_refused_until_it_is_corrected,
         billing::a_closed_period_is_billed_once_and_proved,
         archive::invoices_are_proved_after_kafka_and_clickhouse_have_lost_their_events,
         seen::panels_and_rules_find_what_they_ask_for,

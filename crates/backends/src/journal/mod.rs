@@ -10,6 +10,8 @@ pub mod record;
 pub mod record_range;
 pub mod registry;
 pub mod topic_id;
+mod topic_needs;
+pub mod topic_settings;
 pub mod topics;
 
 pub use consumer::{JournalConsumer, JournalEvent};
@@ -19,3 +21,5 @@ pub use quota_feed::{Heartbeat, QuotaBoard};
 pub use record::{Fingerprint, OwnedRecord};
 pub use registry::SchemaRegistry;
 pub use topic_id::{TopicIdentity, TopicIds};
+pub use topic_needs::TopicBounds;
+pub use topic_settings::TopicSettings;

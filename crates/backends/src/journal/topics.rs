@@ -1,4 +1,5 @@
-//! Weir's topics: made where they are missing, looked at where they are there.
+//! Weir's topics: made where they are missing, and how far they reach. Whether what is there has
+//! the settings that the promises rest on is `topic_settings`'.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,8 @@ const RETENTION_MS: &str = "3456000000";
 /// How long a broker may take to answer, and a new topic to be known everywhere.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes the topics that are missing, with the settings that counting relies on, and
-/// refuses a usage topic that has others. Waits up to 20 s for a broker that is just
-/// starting and for topics that were made a moment ago.
+/// Makes the topics that are missing, with the settings that counting relies on. Waits up to
+/// 20 s for a broker that is just starting and for topics that were made a moment ago.
 pub async fn ensure(config: &KafkaConfig) -> Result<(), StoreError> {
     let began = std::time::Instant::now();
     loop {
@@ -53,17 +53,23 @@ pub async fn ensure_for(config: &KafkaConfig, has_counted: bool) -> Result<(), S
 
 async fn ensure_now(config: &KafkaConfig) -> Result<(), StoreError> {
     const ATTEMPT: &str = "make Weir's topics";
-    let admin: AdminClient<DefaultClientContext> =
-        client_config(config, "admin").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
-    let replication = || TopicReplication::Fixed(config.replication);
+    let admin = admin(config, ATTEMPT).await?;
+    // Named even where brokers default to them: a broker's default may change.
+    let lasting = |name, partitions| {
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(config.replication));
+        let new = new.set("unclean.leader.election.enable", "false");
+        // What one broker alone has acknowledged would be lost with it.
+        if config.replication > 1 { new.set("min.insync.replicas", "2") } else { new }
+    };
     let log = |name| {
-        NewTopic::new(name, config.partitions, replication())
+        lasting(name, config.partitions)
             .set("message.timestamp.type", "LogAppendTime")
             .set("cleanup.policy", "delete")
             .set("retention.ms", RETENTION_MS)
+            .set("retention.bytes", "-1")
             .set("max.message.bytes", "2097152")
     };
-    let compacted = |name| NewTopic::new(name, 1, replication()).set("cleanup.policy", "compact");
+    let compacted = |name| lasting(name, 1).set("cleanup.policy", "compact");
     let topics = [
         log(config.usage_topic.as_str()),
         log(config.dead_letter_topic.as_str()),
@@ -82,60 +88,28 @@ async fn ensure_now(config: &KafkaConfig) -> Result<(), StoreError> {
             }
         }
     }
-    check_usage_topic(&admin, config).await?;
     partitions(config).await.map(|_| ())
 }
 
-/// Whether the usage topic still has the settings that counting relies on, and how many
-/// partitions. A permanent error is a topic that cannot be counted any more.
-pub async fn check(config: &KafkaConfig) -> Result<i32, StoreError> {
-    let failed = |error| StoreError::kafka("check the usage topic's settings", &error);
-    let admin: AdminClient<DefaultClientContext> = client_config(config, "admin").create().map_err(failed)?;
-    check_usage_topic(&admin, config).await?;
-    partitions(config).await
-}
-
-/// Settings of the usage topic that would break a promise are refused in words.
-async fn check_usage_topic(
-    admin: &AdminClient<DefaultClientContext>,
+/// A client for questions about topics. Making one starts a thread and reads files, so it is not
+/// made on a thread that others wait for.
+pub(super) async fn admin(
     config: &KafkaConfig,
-) -> Result<(), StoreError> {
-    const ATTEMPT: &str = "check the usage topic's settings";
-    let topic = config.usage_topic.as_str();
-    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-    let described = admin
-        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)
-        .await
-        .map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
-    let required = [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "delete")];
-    for resource in described {
-        let resource = resource
-            .map_err(|code| StoreError::Transient { attempt: ATTEMPT, reason: format!("{topic}: {code}") })?;
-        for (name, wanted) in required {
-            let found = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
-            if found.is_empty() {
-                // A topic that was made a moment ago is not described everywhere yet.
-                let reason = format!("{topic} does not tell its {name} yet");
-                return Err(StoreError::Transient { attempt: ATTEMPT, reason });
-            }
-            if found != wanted {
-                let reason = format!(
-                    "topic {topic} has {name}={found}, but counting needs {name}={wanted}; alter the topic's configuration"
-                );
-                return Err(StoreError::corrupt(ATTEMPT, reason));
-            }
-        }
-    }
-    Ok(())
+    attempt: &'static str,
+) -> Result<AdminClient<DefaultClientContext>, StoreError> {
+    let client = client_config(config, "admin");
+    let made = tokio::task::spawn_blocking(move || client.create()).await;
+    let made = made.map_err(|error| StoreError::corrupt(attempt, error))?;
+    made.map_err(|error| StoreError::kafka(attempt, &error))
 }
 
 /// How many partitions the usage topic has now.
 pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
     const ATTEMPT: &str = "count the usage topic's partitions";
-    let consumer: BaseConsumer =
-        client_config(config, "metadata").create().map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
+    let client = client_config(config, "metadata");
     let topic = config.usage_topic.clone();
     let asked = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = client.create()?;
         let metadata = consumer.fetch_metadata(Some(&topic), TIMEOUT)?;
         Ok(metadata.topics().first().map_or(0, |found| found.partitions().len()))
     });
@@ -192,7 +166,7 @@ const ENDS: &str = "ask how far a partition reaches";
 pub async fn retention_ms(config: &KafkaConfig) -> Result<Option<i64>, StoreError> {
     const ATTEMPT: &str = "ask for how long the usage topic keeps a record";
     let failed = |error| StoreError::kafka(ATTEMPT, &error);
-    let admin: AdminClient<DefaultClientContext> = client_config(config, "admin").create().map_err(failed)?;
+    let admin = admin(config, ATTEMPT).await?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let topic = ResourceSpecifier::Topic(&config.usage_topic);
     let described = admin.describe_configs(&[topic], &options).await.map_err(failed)?;

@@ -37,7 +37,7 @@ pub(crate) async fn take_partition<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
 ) -> Result<Owned<W>, PipelineError> {
-    if let Some(reason) = shared.status.topic_refusal() {
+    if let Some(reason) = shared.status.refusal() {
         return Err(PipelineError::Refused { partition, reason });
     }
     if let Some(reason) = topic_watch::is_another(shared).await? {

@@ -1,6 +1,6 @@
-//! Looks at the usage topic while it is counted: which topic it is, its settings and how many
-//! partitions it has. A topic that may not be counted any more stops every partition of this
-//! process, in words, until it is as it was (invariant 2).
+//! Looks at the usage topic while it is counted: which topic it is, and how many partitions it
+//! has. A topic that may not be counted any more stops every partition of this process, in words,
+//! until it is as it was (invariant 2). Its settings are `settings_watch`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::world::{JournalReader, Runtime, World};
 
 /// How often it is asked which topic it is.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often its settings are looked at.
+/// How often its partitions are counted.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks, for ever.
@@ -29,7 +29,7 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
         let Ok(other) = is_another(&shared).await else { continue };
         if other.is_none() && looked_at.is_none_or(|at| shared.since(at) >= LOOK_EVERY) {
             looked_at = Some(shared.runtime.elapsed());
-            unfit = match shared.reader.topic().await {
+            unfit = match shared.reader.partitions().await {
                 Ok(partitions) => other_number(&shared.kafka, &shared.installation, partitions),
                 Err(error) if error.is_transient() => continue,
                 Err(error) => Some(error.to_string()),

@@ -205,7 +205,7 @@ async fn gather<W: World>(
     let mut ticked_at = shared.runtime.elapsed();
     let mut first_at: Option<Duration> = None;
     loop {
-        if let Some(reason) = queue.refusal().or_else(|| shared.status.topic_refusal()) {
+        if let Some(reason) = queue.refusal().or_else(|| shared.status.refusal()) {
             return Err(PipelineError::Refused { partition, reason });
         }
         let (records, bytes) = queue.held();

@@ -38,9 +38,8 @@ pub trait JournalReader: Send + Sync + 'static {
     /// Reads the records of `[from, to)` again.
     fn range(&self, partition: Partition, from: i64, to: i64) -> Self::Range;
 
-    /// How many partitions the topic has, when it has the settings that counting relies on;
-    /// other settings are a permanent error.
-    fn topic(&self) -> impl Future<Output = Result<i32, StoreError>> + Send;
+    /// How many partitions the topic has.
+    fn partitions(&self) -> impl Future<Output = Result<i32, StoreError>> + Send;
 
     /// Which topic bears the name now.
     fn identity(&self) -> impl Future<Output = Result<TopicIdentity, StoreError>> + Send;

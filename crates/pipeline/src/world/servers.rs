@@ -112,8 +112,8 @@ impl JournalReader for KafkaReader {
         }
     }
 
-    async fn topic(&self) -> Result<i32, StoreError> {
-        topics::check(&self.kafka).await
+    async fn partitions(&self) -> Result<i32, StoreError> {
+        topics::partitions(&self.kafka).await
     }
 
     async fn identity(&self) -> Result<TopicIdentity, StoreError> {

@@ -15,8 +15,14 @@ use weir_backends::config::KafkaConfig;
 
 const BOUND: Duration = Duration::from_secs(20);
 
-/// The settings that counting needs; altering a topic sets all that are not named back.
-const NEEDED: [(&str, &str); 2] = [("message.timestamp.type", "LogAppendTime"), ("cleanup.policy", "delete")];
+/// What Weir makes the usage topic with; altering a topic sets all that are not named back.
+pub(crate) const MADE: [(&str, &str); 5] = [
+    ("message.timestamp.type", "LogAppendTime"),
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "3456000000"),
+    ("retention.bytes", "-1"),
+    ("max.message.bytes", "2097152"),
+];
 
 fn client(kafka: &KafkaConfig) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -60,7 +66,7 @@ pub(crate) async fn recreate(kafka: &KafkaConfig) {
     delete(kafka).await;
     let (admin, topic) = (admin(kafka), kafka.usage_topic.as_str());
     let new = NewTopic::new(topic, kafka.partitions, TopicReplication::Fixed(1));
-    let new = NEEDED.iter().fold(new, |new, (name, value)| new.set(name, value));
+    let new = MADE.iter().fold(new, |new, (name, value)| new.set(name, value));
     for made in admin.create_topics(&[new], &options()).await.unwrap() {
         made.unwrap();
     }
@@ -98,20 +104,30 @@ pub(crate) async fn widen(kafka: &KafkaConfig, count: usize) {
 
 /// Sets one setting of the usage topic.
 pub(crate) async fn alter(kafka: &KafkaConfig, name: &str, value: &str) {
-    let (admin, topic) = (admin(kafka), ResourceSpecifier::Topic(&kafka.usage_topic));
-    let kept = NEEDED.iter().filter(|(needed, _)| *needed != name);
-    let change = kept.fold(AlterConfig::new(topic), |change, (name, value)| change.set(name, value));
-    for altered in admin.alter_configs(&[change.set(name, value)], &options()).await.unwrap() {
+    let kept = MADE.iter().filter(|(made, _)| *made != name);
+    let settings: Vec<_> = kept.copied().chain([(name, value)]).collect();
+    set(kafka, ResourceSpecifier::Topic(&kafka.usage_topic), &settings).await;
+}
+
+/// Sets what a topic or a broker has to exactly these settings.
+pub(crate) async fn set(kafka: &KafkaConfig, what: ResourceSpecifier<'_>, settings: &[(&str, &str)]) {
+    let admin = admin(kafka);
+    let change =
+        settings.iter().fold(AlterConfig::new(what), |change, (name, value)| change.set(name, value));
+    for altered in admin.alter_configs(&[change], &options()).await.unwrap() {
         altered.unwrap();
     }
     let deadline = Instant::now() + BOUND;
     loop {
-        let described = admin.describe_configs(&[topic], &options()).await.unwrap();
-        let found = described[0].as_ref().unwrap().get(name).and_then(|entry| entry.value.clone());
-        if found.as_deref() == Some(value) {
+        let described = admin.describe_configs(&[what], &options()).await.unwrap();
+        let described = described[0].as_ref().unwrap();
+        let is_set = |(name, value): &(&str, &str)| {
+            described.get(name).and_then(|entry| entry.value.as_deref()) == Some(*value)
+        };
+        if settings.iter().all(is_set) {
             return;
         }
-        assert!(Instant::now() < deadline, "{name} is {found:?}");
+        assert!(Instant::now() < deadline, "{settings:?} were not set");
     }
 }
 

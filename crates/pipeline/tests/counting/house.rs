@@ -193,6 +193,7 @@ impl House {
             archive: None,
             archiving: ArchiveConfig::default(),
             settings: CountingSettings { batch_interval_ms: 50, ..CountingSettings::default() },
+            single_node: true,
             metrics: Arc::new(metrics),
             status: Arc::clone(&status),
             clock: Clock::default(),

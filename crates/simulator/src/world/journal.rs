@@ -120,7 +120,7 @@ impl JournalReader for SimReader {
         self.0.call(Server::Journal, "read one", || format!("{partition}/{offset}"), work).await
     }
 
-    async fn topic(&self) -> Result<i32, StoreError> {
+    async fn partitions(&self) -> Result<i32, StoreError> {
         let work = |servers: &mut Servers| Ok(i32::try_from(servers.journal.usage.len()).unwrap_or(0));
         self.0.call(Server::Journal, "look at the topic", String::new, work).await
     }

@@ -8,7 +8,7 @@ use crate::cli::AcceptTopic;
 use crate::config::Config;
 use crate::table::{self, Cell};
 
-use super::{ledger_pool, now};
+use super::{configuration, ledger_pool, now};
 
 /// Shows what has happened; accepts it when told so.
 pub(crate) async fn run(config: &Config, command: &AcceptTopic) -> anyhow::Result<bool> {
@@ -23,6 +23,9 @@ pub(crate) async fn run(config: &Config, command: &AcceptTopic) -> anyhow::Resul
         return Ok(true);
     }
     explain(&seen, &config.kafka.usage_topic);
+    for setting in configuration::settings(config, &pool).await?.iter().filter(|one| one.refuses) {
+        eprintln!("- Nothing will be counted before this is corrected: {}.", setting.words);
+    }
     if !command.yes {
         eprintln!("Nothing was changed. Stop every `weir serve`, then say it again with --yes.");
         return Ok(false);

@@ -53,6 +53,26 @@ pub(crate) fn counting(status: Arc<PipelineStatus>) -> Check {
     })
 }
 
+/// The settings of Kafka and Postgres are such that nothing is lost, forgotten or misjudged. What
+/// only may do harm is told, and does not make the process unready.
+pub(crate) fn settings(status: Arc<PipelineStatus>) -> Check {
+    Check::new("settings", move || {
+        let found = status.snapshot().settings;
+        let words = |refuses: bool| {
+            let some = found.iter().filter(|one| one.refuses == refuses);
+            some.map(|one| one.words.clone()).collect::<Vec<_>>().join("; ")
+        };
+        let (refused, told) = (words(true), words(false));
+        async move {
+            match (refused.is_empty(), told.is_empty()) {
+                (false, _) => Err(refused),
+                (true, false) => Ok(told),
+                (true, true) => Ok("as they must be".to_owned()),
+            }
+        }
+    })
+}
+
 /// What is archived of the journal. Counting does not need it, so its trouble is told and does
 /// not make the process unready.
 pub(crate) fn archive(archive: Option<&Archive>, status: Arc<PipelineStatus>) -> Check {
