@@ -1,6 +1,7 @@
 //! The task that writes to ClickHouse. An insert is tried until it is there, with the same
 //! rows; only then does the ledger hear of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
 const ROLLUPS_REST: u32 = 3;
 /// And at least so often.
 const ROLLUPS_REST_MAX: Duration = Duration::from_secs(5);
+/// Events that wait are written after so long, though not every partition's rollups are.
+const ROLLUPS_AT_ONCE: Duration = Duration::from_millis(150);
 /// How often the mark is looked for, and events are counted.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often rows that were set aside are tried again.
@@ -63,8 +66,9 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     let period = Duration::from_millis(shared.settings.projection_interval_ms.max(10));
     let mut every = Every::new(&shared.runtime, period);
     let now = shared.runtime.elapsed();
-    let (mut rolled_at, mut tried_aside_at, mut looked_at) = (now, now, now);
-    let mut rollups_rest = ROLLUPS_EVERY;
+    let (mut tried_aside_at, mut looked_at) = (now, now);
+    let mut rollups =
+        Rollups { due: VecDeque::new(), rest: ROLLUPS_EVERY, ended_at: now, took: Duration::ZERO };
     let mut sweep = Sweep::default();
     loop {
         every.tick().await;
@@ -81,14 +85,41 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
             };
             said(&shared, looked.await);
         }
-        if shared.since(rolled_at) >= rollups_rest {
-            let began = shared.runtime.elapsed();
-            said(&shared, follow(&shared).await.map(|_| ()));
-            for partition in shared.projection.partitions() {
-                said(&shared, roll_up(&shared, &projection, partition).await);
+        rollups.go_on(&shared, &projection).await;
+    }
+}
+
+/// The rounds in which rollups are written, partition by partition.
+struct Rollups {
+    /// Whose turn it still is in this round.
+    due: VecDeque<Partition>,
+    /// How long after the last round the next one begins.
+    rest: Duration,
+    ended_at: Duration,
+    /// How long this round has worked.
+    took: Duration,
+}
+
+impl Rollups {
+    async fn go_on<W: World>(&mut self, shared: &Shared<W>, projection: &W::Projection) {
+        if self.due.is_empty() {
+            if shared.since(self.ended_at) < self.rest {
+                return;
             }
-            rollups_rest = (shared.since(began) * ROLLUPS_REST).clamp(ROLLUPS_EVERY, ROLLUPS_REST_MAX);
-            rolled_at = shared.runtime.elapsed();
+            said(shared, follow(shared).await.map(|_| ()));
+            (self.due, self.took) = (shared.projection.partitions().into(), Duration::ZERO);
+        }
+        let began = shared.runtime.elapsed();
+        while let Some(partition) = self.due.pop_front() {
+            said(shared, roll_up(shared, projection, partition).await);
+            if shared.since(began) >= ROLLUPS_AT_ONCE {
+                break;
+            }
+        }
+        self.took += shared.since(began);
+        if self.due.is_empty() {
+            self.rest = (self.took * ROLLUPS_REST).clamp(ROLLUPS_EVERY, ROLLUPS_REST_MAX);
+            self.ended_at = shared.runtime.elapsed();
         }
     }
 }
