@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_backends::archive::{Archive, ArchiveReader};
@@ -25,6 +26,7 @@ use crate::metrics::PipelineMetrics;
 use crate::settings::CountingSettings;
 use crate::settings_watch::{self, Promises, SettingsWatch};
 use crate::status::PipelineStatus;
+use crate::watchdog::Watchdog;
 use crate::world::{KafkaReader, PostgresLedger, Runtime, Servers, TokioRuntime};
 
 /// What an aggregator works with.
@@ -62,6 +64,12 @@ pub async fn run_aggregator(
 ) -> Result<(), PipelineError> {
     let Some((installation, watch)) = prepare(&aggregator, &shutdown).await? else { return Ok(()) };
     let archiver = archiver(&aggregator, &installation)?;
+    let stalled_after = Duration::from_millis(aggregator.settings.stalled_after_ms);
+    let watchdog = Watchdog::new(stalled_after).run(
+        Arc::clone(&aggregator.status),
+        Arc::clone(&aggregator.metrics),
+        aggregator.clock,
+    );
     let watch = watch.run(Arc::clone(&aggregator.status), Arc::clone(&aggregator.metrics));
     let Aggregator { kafka, pool, clickhouse, archive, settings, metrics, status, clock, .. } = aggregator;
     let archive = archive.map(|archive| {
@@ -88,6 +96,7 @@ pub async fn run_aggregator(
         biased;
         ended = count(counting, events, shutdown) => ended,
         never = watch => match never {},
+        never = watchdog => match never {},
         never = archive_for_ever(archiver) => match never {},
     }
 }

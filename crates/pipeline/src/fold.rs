@@ -34,6 +34,16 @@ pub(crate) async fn fold_step(ledger: &impl Ledger, partition: Partition) -> Res
     Ok(folded && folding.to == next_offset)
 }
 
+/// As [`fold_partition`]; each step is said, so that much to fold is not taken for a standstill.
+async fn fold_told<W: World>(shared: &Shared<W>, partition: Partition) -> Result<(), StoreError> {
+    loop {
+        shared.status.folding(Some(("folding usage", Some(partition))));
+        if fold_step(&shared.ledger, partition).await? {
+            return Ok(());
+        }
+    }
+}
+
 /// Folds the partitions of this process, for ever.
 pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
     let period = Duration::from_millis(shared.settings.fold_interval_ms.max(10));
@@ -42,11 +52,12 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
         let mut trouble = None;
         for partition in shared.projection.partitions() {
             let started = shared.runtime.elapsed();
-            match fold_partition(&shared.ledger, partition).await {
+            match fold_told(&shared, partition).await {
                 Ok(()) => shared.metrics.fold_seconds.observe(shared.since(started).as_secs_f64()),
                 Err(error) => trouble = Some(format!("partition {partition}: {error}")),
             }
         }
+        shared.status.folding(None);
         shared.status.update(|status| {
             if status.fold != trouble {
                 if let Some(words) = &trouble {

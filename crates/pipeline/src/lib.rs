@@ -11,6 +11,7 @@ mod fold;
 mod group;
 mod projection;
 mod recount;
+mod watchdog;
 pub mod world;
 
 pub mod billing;
@@ -20,6 +21,7 @@ pub mod outbox;
 
 pub mod error;
 pub mod metrics;
+pub mod progress;
 pub mod settings;
 pub mod settings_watch;
 pub mod status;

@@ -43,6 +43,8 @@ pub struct PipelineMetrics {
     pub remembered_ids: IntGaugeVec,
     /// `weir_queue_records{queue}`
     pub queue_records: IntGaugeVec,
+    /// `weir_stalled{part, partition}`
+    pub stalled: IntGaugeVec,
     /// `weir_settings_broken{effect}`
     pub settings_broken: IntGaugeVec,
     /// `weir_archive_…`
@@ -67,6 +69,9 @@ impl PipelineMetrics {
             let made = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
             registry.register(Box::new(made.clone())).map(|()| made)
         };
+        let stalled = Opts::new("weir_stalled", "1 where records wait and a part of Weir does not move.");
+        let stalled = IntGaugeVec::new(stalled, &["part", "partition"])?;
+        registry.register(Box::new(stalled.clone()))?;
         let options = HistogramOpts::new("weir_insert_seconds", "How long inserts into ClickHouse took.");
         let insert_seconds = HistogramVec::new(options.buckets(SECONDS.to_vec()), &["table"])?;
         registry.register(Box::new(insert_seconds.clone()))?;
@@ -109,6 +114,7 @@ impl PipelineMetrics {
             )?,
             remembered_ids: gauges("weir_remembered_ids", "Event ids in memory.", "partition")?,
             queue_records: gauges("weir_queue_records", "Records that wait inside the process.", "queue")?,
+            stalled,
             settings_broken: gauges(
                 "weir_settings_broken",
                 "Settings of Kafka and Postgres that break a promise (refuses) or may (warns).",

@@ -17,6 +17,9 @@ pub struct CountingSettings {
     pub batch_bytes_max: usize,
     /// How long a partition is idle before a tick is appended to it, in milliseconds.
     pub tick_after_ms: u64,
+    /// How long a partition may stand still while records wait, in milliseconds. Behind offsets
+    /// that hold no record it waits for its tick, so this must be longer than `tick_after_ms`.
+    pub stalled_after_ms: u64,
     /// How often usage is folded, in milliseconds.
     pub fold_interval_ms: u64,
     /// How often the projection is written, in milliseconds.
@@ -47,6 +50,7 @@ impl Default for CountingSettings {
             batch_records_max: 50_000,
             batch_bytes_max: 16 * 1_048_576,
             tick_after_ms: 10_000,
+            stalled_after_ms: 60_000,
             fold_interval_ms: 1_000,
             projection_interval_ms: 300,
             window_ms: WINDOW_MS,

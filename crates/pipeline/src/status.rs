@@ -7,6 +7,8 @@ use serde::Serialize;
 use weir_backends::settings::{self, Finding};
 use weir_core::Partition;
 
+use crate::progress::{Step, Turn};
+
 /// What a partition is at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
@@ -34,6 +36,10 @@ pub struct PartitionStatus {
     pub next_offset: i64,
     /// The first offset that the topic does not hold yet.
     pub high_watermark: i64,
+    /// What its worker is at.
+    pub step: Step,
+    /// How many steps its worker has begun.
+    pub steps: u64,
     /// The last error, if any, be it over or not.
     pub last_error: Option<String>,
 }
@@ -79,6 +85,16 @@ pub struct StatusSnapshot {
     pub settings: Vec<Finding>,
     /// What is wrong with folding usage, if anything.
     pub fold: Option<String>,
+    /// What folding is at.
+    pub folding: Turn,
+    /// What the projection is at.
+    pub projecting: Turn,
+    /// The partitions where records wait and nothing moves: which step, since when.
+    pub stalled: BTreeMap<Partition, String>,
+    /// What folding has been at for too long.
+    pub folding_stalled: Option<String>,
+    /// What the projection has been at for too long; counting goes on.
+    pub projecting_stalled: Option<String>,
     /// How archiving goes; counting does not wait for it.
     pub archive: ArchiveTrouble,
 }
@@ -127,6 +143,24 @@ impl PipelineStatus {
 
     pub(crate) fn partition(&self, partition: Partition, change: impl FnOnce(&mut PartitionStatus)) {
         change(self.inner().partitions.entry(partition).or_default());
+    }
+
+    /// Notes what a partition's worker is at, if it is of this process.
+    pub(crate) fn step(&self, partition: Partition, step: Step) {
+        if let Some(status) = self.inner().partitions.get_mut(&partition) {
+            status.step = step;
+            status.steps = status.steps.wrapping_add(1);
+        }
+    }
+
+    /// Notes what folding is at.
+    pub(crate) fn folding(&self, work: Option<(&'static str, Option<Partition>)>) {
+        self.inner().folding.begin(work);
+    }
+
+    /// Notes what the projection is at.
+    pub(crate) fn projecting(&self, work: Option<(&'static str, Option<Partition>)>) {
+        self.inner().projecting.begin(work);
     }
 
     /// Notes a state; true when it is another one than before.

@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::topic_watch;
 use crate::error::PipelineError;
 use crate::fold;
+use crate::progress::Step;
 use crate::world::{JournalReader, Ledger, Runtime, Stopped, World};
 
 /// A partition that is this worker's.
@@ -58,11 +59,15 @@ pub(crate) async fn take_partition<W: World>(
     compare(shared, partition, row.next_offset, row.last.as_ref(), (low, high)).await?;
     let missing = shared.ledger.exceptions((partition, generation), row.projected_to, 1).await?;
     shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
+    shared.status.step(partition, Step::Folding);
     fold::fold_partition(&shared.ledger, partition).await?;
+    shared.status.step(partition, Step::Taking);
     let files = ids::open(shared, &row).await?;
     let (shard, catalogue) = rebuild(shared, &row).await?;
     let readable_from = shared.reader.readable_from(partition).await?;
+    shared.status.step(partition, Step::RecallingIds);
     let (shard, files) = ids::recall(shared, &row, readable_from, shard, files).await?;
+    shared.status.step(partition, Step::Taking);
     unmoved(shared, &row, token).await?;
     tell_levels(shared, &row, &shard, &catalogue);
     shared.status.partition(partition, |status| {

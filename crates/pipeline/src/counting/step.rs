@@ -25,6 +25,7 @@ use super::recovery::{Owned, ended};
 use super::retry::delays;
 use super::shared::Shared;
 use crate::error::PipelineError;
+use crate::progress::Step;
 use crate::projection::CommittedRows;
 use crate::status::PartitionState;
 use crate::world::{JournalWriter, Ledger, Runtime, World};
@@ -68,6 +69,7 @@ pub(crate) async fn step<W: World>(
     suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
 ) -> Result<Stepped<W>, PipelineError> {
+    shared.status.step(owned.partition, Step::AskingSchemas);
     if !shared.decoder.learn_patiently(shared, owned.partition, &records, cancelled).await? {
         return Ok(Stepped::Cancelled);
     }
@@ -89,6 +91,7 @@ pub(crate) async fn step<W: World>(
         return Ok(Stepped::Cancelled);
     }
     let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
+    shared.status.step(partition, Step::Committing);
     let started = shared.runtime.elapsed();
     let offset = records.first().map_or(batch.from, |first| first.offset);
     let horizon = outcome.broker_time_max.plus_millis(shared.settings.future_ms);
@@ -109,6 +112,7 @@ pub(crate) async fn step<W: World>(
     hand_over(shared, &shard, batch, &outcome).await;
     let last = change.last.or(last);
     let owned = Owned { partition, token, shard, files, seal_after, last };
+    shared.status.step(partition, Step::SealingIds);
     Ok(Stepped::Committed(Box::new(ids::seal(shared, owned).await?)))
 }
 
@@ -122,7 +126,9 @@ async fn apply<W: World>(
     suspect: Option<&Suspect>,
 ) -> Result<(Result<Applied<W>, String>, Arc<Catalogue>), PipelineError> {
     let schemas = shared.decoder.schemas_for(&records).await?;
+    shared.status.step(partition, Step::RefreshingCatalogue);
     let mut catalogue = shared.catalogue.current().await?;
+    shared.status.step(partition, Step::Decoding);
     let started = shared.runtime.elapsed();
     let (from, to) =
         (shard.next_offset(), records.last().map_or(shard.next_offset(), |last| last.offset + 1));
@@ -149,12 +155,18 @@ async fn apply<W: World>(
     });
     let (records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
     if unknown {
+        shared.status.step(partition, Step::RefreshingCatalogue);
         catalogue = shared.catalogue.refresh().await?;
     }
-    let (judging, runtime) = (Arc::clone(&catalogue), shared.runtime.clone());
+    let (judging, telling) = (Arc::clone(&catalogue), Arc::clone(shared));
     let applied = shared.runtime.compute(move || {
-        let settle = |suspects| ids::settle(&mut files, suspects);
-        let outcome = runtime.apply(&mut shard, &batch, &judging, settle)?;
+        let settle = |suspects| {
+            telling.status.step(partition, Step::SettlingIds);
+            let answers = ids::settle(&mut files, suspects);
+            telling.status.step(partition, Step::Applying);
+            answers
+        };
+        let outcome = telling.runtime.apply(&mut shard, &batch, &judging, settle)?;
         Ok(Applied { shard, files, records, batch, outcome })
     });
     let applied = applied.await.map_err(|error| ended(&error))?;
@@ -188,6 +200,7 @@ async fn send<W: World>(
     if leaving.is_empty() {
         return Ok(true);
     }
+    shared.status.step(partition, Step::SendingLetters);
     let mut waits = delays(&shared.runtime);
     while let Err(error) = shared.writer.send_all(leaving.clone()).await {
         wait_or_give_up(shared, partition, error)?;

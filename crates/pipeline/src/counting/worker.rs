@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::step::{Stepped, step};
 use super::topic_watch;
 use crate::error::PipelineError;
+use crate::progress::Step;
 use crate::status::PartitionState;
 use crate::world::{JournalReader, JournalWriter, RecordQueue, Runtime, World};
 
@@ -49,6 +50,7 @@ pub(crate) async fn run_partition<W: World>(
     let mut caution = Caution::default();
     while !cancelled.is_cancelled() {
         let started = shared.runtime.elapsed();
+        shared.status.step(partition, Step::Taking);
         let ended = take_and_count(&shared, partition, &mut caution, &cancelled).await;
         shared.reader.stop(partition);
         shared.metrics.owned(partition, false);
@@ -67,6 +69,7 @@ pub(crate) async fn run_partition<W: World>(
                 if error.is_transient() { waits.next().unwrap_or_default() } else { AFTER_REFUSAL }
             }
         };
+        shared.status.step(partition, Step::Pausing);
         tokio::select! {
             biased;
             () = cancelled.cancelled() => break,
@@ -121,15 +124,18 @@ async fn take_and_count<W: World>(
             watch(shared, partition, owned.shard.next_offset()).await?;
             watched_at = shared.runtime.elapsed();
         }
+        shared.status.step(partition, Step::Fetching);
         let Some(records) = gather(shared, partition, &queue, caution, cancelled).await? else {
             return Ok(End::Cancelled);
         };
         if records.is_empty() {
             continue;
         }
+        shared.status.step(partition, Step::Comparing);
         if !still_the_same(shared, &owned, queue.take_silence(), cancelled).await? {
             return Ok(End::Cancelled);
         }
+        shared.status.step(partition, Step::AwaitingClock);
         if !hold(shared, partition, &records, cancelled).await {
             return Ok(End::Cancelled);
         }

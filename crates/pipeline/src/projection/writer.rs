@@ -71,6 +71,7 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
         Rollups { due: VecDeque::new(), rest: ROLLUPS_EVERY, ended_at: now, took: Duration::ZERO };
     let mut sweep = Sweep::default();
     loop {
+        shared.status.projecting(None);
         every.tick().await;
         if shared.since(tried_aside_at) >= ASIDE_AGAIN_AFTER {
             tried_aside_at = shared.runtime.elapsed();
@@ -79,6 +80,7 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
         bring(&shared, &projection).await;
         if shared.since(looked_at) >= LOOK_EVERY {
             looked_at = shared.runtime.elapsed();
+            shared.status.projecting(Some(("looking what ClickHouse holds", None)));
             let looked = async {
                 look_after(&shared, &projection).await?;
                 sweep.look(&shared, &projection).await
@@ -111,6 +113,7 @@ impl Rollups {
         }
         let began = shared.runtime.elapsed();
         while let Some(partition) = self.due.pop_front() {
+            shared.status.projecting(Some(("writing rollups", Some(partition))));
             said(shared, roll_up(shared, projection, partition).await);
             if shared.since(began) >= ROLLUPS_AT_ONCE {
                 break;
@@ -127,6 +130,7 @@ impl Rollups {
 /// Purges, writes what waits, and brings up what is behind.
 async fn bring<W: World>(shared: &Arc<Shared<W>>, projection: &W::Projection) {
     for partition in shared.projection.partitions() {
+        shared.status.projecting(Some(("removing rows that the ledger does not know", Some(partition))));
         said(shared, purge(shared, projection, partition).await);
     }
     write_waiting(shared, projection).await;
@@ -134,6 +138,7 @@ async fn bring<W: World>(shared: &Arc<Shared<W>>, projection: &W::Projection) {
         let reached = shared.projection.reached(partition);
         // What is still to be purged is brought up in the next round.
         if reached.is_some_and(|reached| reached.behind && reached.purge_from.is_none()) {
+            shared.status.projecting(Some(("bringing up events", Some(partition))));
             said(shared, catch_up(shared, projection, partition).await);
         }
     }
@@ -192,6 +197,7 @@ async fn write_waiting<W: World>(shared: &Shared<W>, projection: &W::Projection)
     if moved.is_empty() {
         return;
     }
+    shared.status.projecting(Some(("inserting events", None)));
     insert_events(shared, projection, &rows, |partition| moved.get(&partition).map(|moved| moved.from)).await;
     shared.projection.written();
     let progress = moved.iter().map(|(at, moved)| shared.projection.progress(*at, moved.reached));

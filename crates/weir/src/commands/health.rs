@@ -53,6 +53,23 @@ pub(crate) fn counting(status: Arc<PipelineStatus>) -> Check {
     })
 }
 
+/// Every partition of this process moves, or has nothing to count. A projection that stands still
+/// is told, and does not make the process unready.
+pub(crate) fn progress(status: Arc<PipelineStatus>) -> Check {
+    Check::new("progress", move || {
+        let status = status.snapshot();
+        let stands: Vec<String> = status.stalled.into_values().chain(status.folding_stalled).collect();
+        let projecting = status.projecting_stalled;
+        async move {
+            match projecting {
+                _ if !stands.is_empty() => Err(stands.join("; ")),
+                Some(words) => Ok(format!("the projection has been {words}; counting goes on")),
+                None => Ok("everything moves".to_owned()),
+            }
+        }
+    })
+}
+
 /// The settings of Kafka and Postgres are such that nothing is lost, forgotten or misjudged. What
 /// only may do harm is told, and does not make the process unready.
 pub(crate) fn settings(status: Arc<PipelineStatus>) -> Check {

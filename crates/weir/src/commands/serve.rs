@@ -47,6 +47,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     if roles.contains(&Role::Aggregator) {
         let aggregator = aggregator(&config, &pool, &registry)?;
         checks.push(health::counting(Arc::clone(&aggregator.status)));
+        checks.push(health::progress(Arc::clone(&aggregator.status)));
         checks.push(health::settings(Arc::clone(&aggregator.status)));
         checks.push(health::archive(aggregator.archive.as_ref(), Arc::clone(&aggregator.status)));
         parts.begin("the aggregator", run_aggregator(aggregator, stop.clone()));
