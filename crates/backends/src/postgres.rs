@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rand::TryRngCore;
-use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection};
 use weir_core::{Generation, HashKey};
 
 use crate::StoreError;
@@ -18,6 +18,11 @@ pub type Pool = sqlx::PgPool;
 
 /// Forward-only, numbered; see `schemas/postgres`.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../schemas/postgres");
+
+/// How long a connection may take to come about.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon it is tried again.
+const REACH_AGAIN: Duration = Duration::from_millis(100);
 
 /// Opens the pool; the first connection is made at once, so that a wrong URL is said at start.
 pub async fn connect(config: &PostgresConfig) -> Result<Pool, StoreError> {
@@ -51,13 +56,38 @@ async fn connect_with(
         Some(timeout) => options.options([("statement_timeout", format!("{}ms", timeout.as_millis()))]),
         None => options,
     };
-    PgPoolOptions::new()
+    reach(ATTEMPT, &options).await?;
+    Ok(PgPoolOptions::new()
         .after_release(|connection, _| Box::pin(no_transaction(connection)))
         .max_connections(connections_max)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_with(options)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(options))
+}
+
+/// Makes one connection. A server that is just starting is waited for; where none comes about, the
+/// reason is the last one, of which a pool would only say that time was up.
+async fn reach(attempt: &'static str, options: &PgConnectOptions) -> Result<(), StoreError> {
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    let mut last = StoreError::Transient { attempt, reason: format!("{place}: no answer in {PATIENCE:?}") };
+    let reached = async {
+        loop {
+            let error = match PgConnection::connect_with(options).await {
+                Ok(connection) => return connection.close().await,
+                Err(error) => error,
+            };
+            match StoreError::postgres(attempt, &error) {
+                StoreError::Transient { reason, .. } => {
+                    last = StoreError::Transient { attempt, reason: format!("{place}: {reason}") };
+                }
+                _ => return Err(error),
+            }
+            tokio::time::sleep(REACH_AGAIN).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, reached).await {
+        Ok(reached) => reached.map_err(|error| StoreError::postgres(attempt, &error)),
+        Err(_) => Err(last),
+    }
 }
 
 /// Ends whatever transaction a connection that comes back to the pool is in. The driver does so
@@ -170,9 +200,11 @@ pub async fn name_topic(pool: &Pool, id: &str) -> Result<(), StoreError> {
 
 /// Answers when the ledger does.
 pub async fn ping(pool: &Pool) -> Result<(), StoreError> {
-    sqlx::query("SELECT 1")
-        .execute(pool)
-        .await
-        .map(|_| ())
-        .map_err(|error| StoreError::postgres("reach Postgres", &error))
+    const ATTEMPT: &str = "reach Postgres";
+    match sqlx::query("SELECT 1").execute(pool).await {
+        Ok(_) => Ok(()),
+        // All connections are in use, or none can be made: the second has a reason.
+        Err(sqlx::Error::PoolTimedOut) => reach(ATTEMPT, &pool.connect_options()).await,
+        Err(error) => Err(StoreError::postgres(ATTEMPT, &error)),
+    }
 }

@@ -39,3 +39,29 @@ async fn a_begin_that_was_dropped_swallows_nobodys_work() {
     assert!(dropped_on_the_way > 0, "every answer came within the first poll");
     tokio::time::timeout(Duration::from_secs(10), pool.close()).await.unwrap();
 }
+
+/// Where nobody listens, host and port are said, and why; also where the server went away later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_said_with_its_place_and_the_reason() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = PostgresConfig { url: format!("postgres://weir@127.0.0.1:{free}/weir"), connections_max: 1 };
+    let said = postgres::connect(&config).await.unwrap_err().to_string();
+    assert!(said.starts_with(&format!("could not connect to Postgres: 127.0.0.1:{free}: ")), "{said}");
+    assert!(said.contains("refused"), "{said}");
+
+    let stack = local_stack::scratch().unwrap_or_else(|error| panic!("{error}"));
+    let config = PostgresConfig { url: stack.postgres_url(), connections_max: 1 };
+    let wrong = PostgresConfig { url: format!("{}_not_there", config.url), ..config.clone() };
+    let said = postgres::connect(&wrong).await.unwrap_err().to_string();
+    assert!(said.contains("does not exist"), "{said}");
+    let pool = postgres::connect(&config).await.unwrap();
+    postgres::ping(&pool).await.unwrap();
+    stack.postgres().kill().unwrap();
+    let mut said = postgres::ping(&pool).await.unwrap_err().to_string();
+    if !said.contains("refused") {
+        // The first learns only that the connection is gone.
+        said = postgres::ping(&pool).await.unwrap_err().to_string();
+    }
+    let port = stack.postgres_url().rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+    assert!(said.contains(&format!("127.0.0.1:{port}: ")) && said.contains("refused"), "{said}");
+}
