@@ -11,6 +11,23 @@ pub const HOUR_MS: i64 = 3_600_000;
 /// Milliseconds in one day.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// A length of time in milliseconds as days and smaller units, for people: `36 d 1 h`.
+pub fn span_words(millis: i64) -> String {
+    let seconds = millis / 1_000;
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count != 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+}
+
 /// An instant: milliseconds since 1970-01-01T00:00:00Z, UTC.
 /// Serialised as RFC 3339 text with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -146,6 +163,15 @@ impl HourAlignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_said_in_the_units_that_it_has() {
+        let check = |millis, words: &str| assert_eq!(span_words(millis), words);
+        check(35 * DAY_MS, "35 d");
+        check(36 * DAY_MS + HOUR_MS, "36 d 1 h");
+        check(90_000, "1 min 30 s");
+        check(999, "0 s");
+    }
 
     #[test]
     fn hours_of_kolkata_begin_at_half_past() {

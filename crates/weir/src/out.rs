@@ -37,3 +37,22 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
         written => written.context("write to stdout"),
     }
 }
+
+/// How many, with a noun whose plural ends in s.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_one_and_nothing_is_many() {
+        let check = |count: i64, words: &str| assert_eq!(counted(count, "change"), words);
+        check(0, "0 changes");
+        check(1, "1 change");
+        check(2, "2 changes");
+    }
+}

@@ -134,7 +134,10 @@ async fn expect_metrics_and_rules(house: &House, prometheus: &Prometheus) -> Res
 pub(crate) async fn health_names_its_checks(house: &mut House) -> Result<()> {
     let url = format!("{}/readyz", house.settings.admin());
     let text = reqwest::get(url).await?.error_for_status()?.text().await?.to_lowercase();
-    let missing: Vec<_> = ["postgres", "kafka"].into_iter().filter(|name| !text.contains(name)).collect();
+    let missing: Vec<_> = ["postgres", "kafka", "everything moves", "as they must be", "levels are known"]
+        .into_iter()
+        .filter(|name| !text.contains(name))
+        .collect();
     ensure!(missing.is_empty(), "/readyz does not name {missing:?}: {text}");
     let url = format!("{}/healthz", house.settings.admin());
     reqwest::get(url).await?.error_for_status()?;

@@ -73,6 +73,12 @@ impl QuotaBoard {
         self.caught_up.load(Ordering::Acquire)
     }
 
+    /// The partition that was counted longest ago, and up to when; `None` before any was.
+    pub fn oldest_heartbeat(&self) -> Option<Heartbeat> {
+        let heartbeats = self.heartbeats.read().unwrap_or_else(PoisonError::into_inner);
+        heartbeats.values().min_by_key(|heartbeat| heartbeat.as_of).copied()
+    }
+
     /// Takes a level unless a later one is known.
     pub fn put(&self, level: QuotaLevel) {
         let mut levels = self.levels.write().unwrap_or_else(PoisonError::into_inner);

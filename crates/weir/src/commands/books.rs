@@ -22,7 +22,8 @@ pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool
         Bill::Run { tenant } => run(config, tenant.as_deref()).await,
         Bill::Retell => {
             let numbers = books::retell_numbers(&ledger_pool(config).await?).await?;
-            eprintln!("{numbers} numbers will be told again by `weir serve` (role delivery).");
+            let numbers = out::counted(numbers, "number");
+            eprintln!("{numbers} will be told again by `weir serve` (role delivery).");
             Ok(true)
         }
     }
@@ -51,6 +52,7 @@ pub(crate) async fn invoice(config: &Config, command: &Invoice) -> anyhow::Resul
             let paid_at = Timestamp::parse(at).context("--at is a time such as 2026-11-24T09:30:00Z")?;
             let payment = Payment { paid_at, reference: reference.clone() };
             payments::record(&pool, number, &payment, now(), "cli").await?;
+            eprintln!("{number} is recorded as paid at {paid_at} ({reference}).");
             Ok(true)
         }
     }

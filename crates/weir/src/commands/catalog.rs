@@ -37,7 +37,8 @@ pub(crate) async fn run(config: &Config, command: &Catalog) -> anyhow::Result<bo
         return Ok(true);
     }
     let version = catalog::apply(&pool, &difference.changes, now(), future_ms).await?;
-    eprintln!("Applied {} changes; the catalogue is at version {version}.", difference.changes.len());
+    let changes = out::counted(difference.changes.len(), "change");
+    eprintln!("Applied {changes}; the catalogue is at version {version}.");
     Ok(true)
 }
 

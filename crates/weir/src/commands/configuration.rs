@@ -19,7 +19,7 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<bool> {
     topics::ensure_for(&config.kafka, postgres::has_counted(&pool).await?).await?;
     let mut kafka = config.kafka.clone();
     kafka.partitions = topics::partitions(&config.kafka).await?;
-    eprintln!("Kafka: {} has {} partitions", kafka.usage_topic, kafka.partitions);
+    eprintln!("Kafka: {} has {}", kafka.usage_topic, out::counted(kafka.partitions, "partition"));
     postgres::installation(&pool, &kafka).await?;
     Projection::new(&config.clickhouse).prepare().await?;
     eprintln!("ClickHouse: database {} is up to date", config.clickhouse.database);

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use weir_api::Check;
 use weir_backends::archive::Archive;
-use weir_backends::journal::{Producer, QuotaBoard};
+use weir_backends::journal::{Heartbeat, Producer, QuotaBoard};
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
+use weir_core::Timestamp;
+use weir_core::time::span_words;
 use weir_pipeline::status::PipelineStatus;
 
 use crate::config::Config;
+use crate::out;
+
+use super::now;
 
 /// Postgres and Kafka must answer. ClickHouse is not needed to count, to answer or to bill,
 /// so its absence is told and does not make the process unready.
@@ -45,7 +50,10 @@ pub(crate) fn counting(status: Arc<PipelineStatus>) -> Check {
         let partitions = status.snapshot().partitions.len();
         async move {
             if problems.is_empty() {
-                Ok(format!("{partitions} partitions"))
+                Ok(match partitions {
+                    0 => "waiting: the group has given this process no partition yet".to_owned(),
+                    _ => out::counted(partitions, "partition"),
+                })
             } else {
                 Err(problems.join("; "))
             }
@@ -105,16 +113,51 @@ pub(crate) fn archive(archive: Option<&Archive>, status: Arc<PipelineStatus>) ->
     })
 }
 
-/// The quota topic has been read to its end.
-pub(crate) fn quota(board: Arc<QuotaBoard>) -> Check {
+/// The quota topic has been read to its end. That levels are stale is told, and does not make the
+/// process unready: each limit says what is answered then, and events are taken all the same.
+pub(crate) fn quota(board: Arc<QuotaBoard>, max_staleness_ms: i64) -> Check {
     Check::new("quota", move || {
-        let caught_up = board.is_caught_up();
-        async move {
-            if caught_up {
-                Ok("levels are known".to_owned())
-            } else {
-                Err("quota levels are being read".to_owned())
-            }
-        }
+        let told = if board.is_caught_up() {
+            Ok(levels(board.oldest_heartbeat(), max_staleness_ms, now()))
+        } else {
+            Err("quota levels are being read".to_owned())
+        };
+        async move { told }
     })
+}
+
+/// How fresh the levels are, by the partition that was counted longest ago.
+fn levels(oldest: Option<Heartbeat>, max_staleness_ms: i64, now: Timestamp) -> String {
+    let Some(Heartbeat { position, as_of }) = oldest else {
+        return "levels are known; nothing was counted yet".to_owned();
+    };
+    let partition = position.partition;
+    if as_of >= now.plus_millis(-max_staleness_ms) {
+        return format!("levels are known, as of {as_of} or later");
+    }
+    let after = span_words(max_staleness_ms);
+    format!(
+        "levels are stale: partition {partition} was last counted up to {as_of}, more than {after} ago; limits \
+         answer as their whenStale says"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::Position;
+
+    #[test]
+    fn levels_say_how_fresh_they_are() {
+        let check = |age_ms: Option<i64>, words: &str| {
+            let now = Timestamp::EPOCH.plus_millis(1_000_000);
+            let position = Position { generation: 1, partition: 3, offset: 7 };
+            let oldest = age_ms.map(|age_ms| Heartbeat { position, as_of: now.plus_millis(-age_ms) });
+            let told = levels(oldest, 60_000, now);
+            assert!(told.starts_with(words), "{told}");
+        };
+        check(None, "levels are known; nothing was counted yet");
+        check(Some(60_000), "levels are known, as of 1970-01-01T00:15:40");
+        check(Some(60_001), "levels are stale: partition 3 was last counted up to 1970-01-01T00:15:39.999Z");
+    }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     let quota_stop = Arc::new(AtomicBool::new(false));
     if roles.contains(&Role::Api) {
         let board = quota_feed::follow(&config.kafka, Arc::clone(&quota_stop))?;
-        checks.push(health::quota(Arc::clone(&board)));
+        checks.push(health::quota(Arc::clone(&board), config.api.max_staleness_ms));
         let journal =
             Journal { producer: producer.clone(), topic: config.kafka.usage_topic.clone(), partitions };
         let metrics = Arc::new(ApiMetrics::register(&registry)?);
