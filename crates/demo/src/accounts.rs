@@ -58,9 +58,12 @@ pub(crate) async fn conservation(scene: &Scene, tally: &Tally, differences: &mut
     let sum = accepted + duplicate + rejected + forwarded + control;
     let balance = differences.compare("the sum of all ends", &read.to_string(), &sum.to_string());
     let batches = scene.ledger.batches().await?;
+    let ends = [accepted, duplicate, rejected, forwarded, control].map(|count| thousands(&count.to_string()));
     print::say(&format!(
-        "{read} {balance} {accepted} + {duplicate} + {rejected} + {forwarded} + {control}, in {batches} batches of \
-         {} partitions",
+        "{} {balance} {}, in {} batches of {} partitions",
+        thousands(&read.to_string()),
+        ends.join(" + "),
+        thousands(&batches.to_string()),
         scene.partitions
     ));
     Ok(())
@@ -89,7 +92,7 @@ pub fn compare_counts(counts: &Counts, tally: &Tally, differences: &mut Differen
         vec![name.to_owned(), thousands(&weir), thousands(&independent), verdict]
     };
     let mut rows: Vec<Vec<String>> = ends.into_iter().map(row).collect();
-    let control = ["control: Weir's own limits and ticks", &counts.control.to_string(), "", ""];
+    let control = ["control: Weir's own limits and ticks", &thousands(&counts.control.to_string()), "", ""];
     rows.push(control.map(str::to_owned).into());
     rows
 }

@@ -18,7 +18,8 @@ use crate::state::ApiState;
 pub struct QuotaBody {
     /// Whether it may.
     allowed: bool,
-    /// Usage in the billing period.
+    /// Usage in the billing period. Levels are kept in memory for limited meters only: without a
+    /// limit it is null, and `GET /api/v1/usage` has it.
     #[schema(example = "812.5")]
     used: Option<String>,
     /// The limit.

@@ -145,6 +145,7 @@ fn routes_and_bodies_of_the_rest() {
             ("POST", tenants, with("currency", json!("USD")), 422, "invalid", "/currency"),
             ("POST", tenants, with("anchor", json!("soon")), 422, "invalid", "/anchor"),
             ("POST", tenants, with("anchor", json!("1990-01-01")), 422, "invalid", "/anchor"),
+            ("POST", tenants, with("anchor", json!("2126-01-01")), 422, "invalid", "/anchor"),
             ("POST", tenants, with("id", json!("a/b")), 422, "invalid", "/id"),
             ("POST", tenants, with("id", json!("rest")), 409, "conflict", "/id"),
             ("POST", tenants, with("domain", json!("REST.example.com")), 409, "conflict", "/domain"),

@@ -1,6 +1,6 @@
 //! A tenant's life over the API: made, read, listed, changed, limited, suspended, offboarded.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{event, in_house};
 
@@ -46,6 +46,18 @@ fn a_life() {
             (&suspended.body["status"], &suspended.body["statusReason"]),
             (&json!("suspended"), &json!("unpaid"))
         );
+        // Another reason takes its place; none, or the same, changes nothing.
+        for (body, revision) in
+            [(json!({"reason": "fraud"}), 1), (json!({}), 0), (json!({"reason": "fraud"}), 0)]
+        {
+            let before = house.get(&path).await.expect(200).body;
+            let again = house.json("POST", &format!("{path}/suspend"), &[], body).await.expect(200).body;
+            let revisions = |body: &Value| body["revision"].as_i64().unwrap();
+            assert_eq!(
+                (&again["statusReason"], revisions(&again)),
+                (&json!("fraud"), revisions(&before) + revision)
+            );
+        }
         assert_eq!(send("2").await.expect(403).problem(), "tenant-suspended");
         house.json("POST", &format!("{path}/reactivate"), &[], json!({})).await.expect(200);
         send("2").await.expect(204);

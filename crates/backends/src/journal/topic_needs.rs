@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_core::time::DAY_MS;
+use weir_core::time::{DAY_MS, span_words};
 
 use crate::config::KafkaConfig;
 use crate::settings::Finding;
@@ -221,21 +221,12 @@ fn is(found: &str, wanted: &str) -> Option<String> {
 /// A time in milliseconds, where -1 stands for ever.
 fn at_least(found: &str, least: i64) -> Option<String> {
     let enough = number(found).is_some_and(|found| found >= least || found == -1);
-    (!enough).then(|| format!("{least} ({}) or more, or -1", span(least)))
+    (!enough).then(|| format!("{least} ({}) or more, or -1", span_words(least)))
 }
 
 fn at_least_bytes(found: &str, least: i64) -> Option<String> {
     let enough = number(found).is_some_and(|found| found >= least);
     (!enough).then(|| format!("{least} or more"))
-}
-
-/// Milliseconds as days and hours, for people.
-fn span(millis: i64) -> String {
-    let minutes = millis / 60_000;
-    let parts = [(minutes / 1_440, "d"), (minutes / 60 % 24, "h"), (minutes % 60, "min")];
-    let parts: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
-    if parts.is_empty() { "less than a minute".to_owned() } else { parts.join(" ") }
 }
 
 /// The settings that are asked for.
@@ -251,7 +242,7 @@ pub(super) fn findings(role: Role, topic: &str, told: &Told, bounds: &TopicBound
         let wanted = (need.broken)(bounds, told, found)?;
         let (name, since) = (need.setting, need.since);
         let length = number(found).filter(|ms| name == "retention.ms" && *ms >= 0);
-        let shown = length.map(|ms| format!(" ({})", span(ms))).unwrap_or_default();
+        let shown = length.map(|ms| format!(" ({})", span_words(ms))).unwrap_or_default();
         let words = format!(
             "topic {topic} has {name}={found}{shown}, but needs {name}={wanted}: {since}; alter the topic's \
              configuration"

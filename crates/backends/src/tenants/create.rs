@@ -15,6 +15,8 @@ use crate::postgres::Pool;
 
 /// How many years back billing period 0 may begin: every period since then is written, and billed.
 const ANCHOR_YEARS_MAX: u32 = 10;
+/// How many months ahead it may begin: later ones are a slip of the finger, and cannot be corrected.
+const ANCHOR_MONTHS_AHEAD_MAX: u32 = 12;
 
 /// What is needed to make a tenant. What is `None` gets its default.
 #[derive(Clone, Debug, Default)]
@@ -133,6 +135,11 @@ fn calendar(
     let earliest = now.to_chrono().date_naive() - Months::new(12 * ANCHOR_YEARS_MAX);
     if new.anchor.is_some_and(|anchor| anchor < earliest) {
         problems.add("/anchor", format!("lies more than {ANCHOR_YEARS_MAX} years back"));
+        return None;
+    }
+    let latest = now.to_chrono().date_naive() + Months::new(ANCHOR_MONTHS_AHEAD_MAX);
+    if new.anchor.is_some_and(|anchor| anchor > latest) {
+        problems.add("/anchor", format!("lies more than {ANCHOR_MONTHS_AHEAD_MAX} months ahead"));
         return None;
     }
     let made = match new.anchor {

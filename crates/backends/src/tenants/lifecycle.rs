@@ -1,5 +1,6 @@
 //! Suspending and reactivating. Suspension changes what the API takes, never what is counted
-//! (invariant 10). Doing it twice changes nothing the second time.
+//! (invariant 10). Doing it twice changes nothing the second time, but for another reason that is
+//! given.
 
 use serde_json::json;
 use weir_core::Timestamp;
@@ -9,7 +10,7 @@ use super::{TenantError, audit};
 use crate::StoreError;
 use crate::postgres::Pool;
 
-const LOCK: &str = "SELECT status FROM tenant WHERE id = $1 FOR UPDATE";
+const LOCK: &str = "SELECT status, status_reason FROM tenant WHERE id = $1 FOR UPDATE";
 const SET_STATUS: &str = "UPDATE tenant SET status = $2, status_reason = $3, revision = revision + 1,
     updated_at = $4 WHERE id = $1";
 
@@ -46,14 +47,14 @@ async fn change(
     const ATTEMPT: &str = "change a tenant's status";
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
     let mut tx = pool.begin().await.map_err(failed)?;
-    let found: Option<String> =
-        sqlx::query_scalar(LOCK).bind(id).fetch_optional(&mut *tx).await.map_err(failed)?;
-    let from = found.ok_or_else(|| TenantError::not_found("tenant", id))?;
+    let found: Option<(String, Option<String>)> =
+        sqlx::query_as(LOCK).bind(id).fetch_optional(&mut *tx).await.map_err(failed)?;
+    let (from, earlier) = found.ok_or_else(|| TenantError::not_found("tenant", id))?;
     if from == Status::Offboarding.word() || from == Status::Deleted.word() {
         return Err(TenantError::State(format!("the tenant is {from}; that cannot be undone")));
     }
     let changes = match to {
-        Status::Suspended => from != to.word(),
+        Status::Suspended => from != to.word() || (reason.is_some() && reason != earlier.as_deref()),
         _ => from == Status::Suspended.word(),
     };
     if changes {

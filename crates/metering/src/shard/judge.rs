@@ -2,6 +2,7 @@
 //! refused has claimed no id and moved no total (invariants 9 to 11).
 
 use weir_core::journal::partition_of;
+use weir_core::time::span_words;
 use weir_core::{Partition, Span, TenantId, Timestamp};
 
 use crate::aggregate::Part;
@@ -140,11 +141,15 @@ impl Shard {
     fn check_time(&self, time: Timestamp) -> Result<(), NotCounted> {
         let now = self.broker_time_max;
         if time < now.plus_millis(-self.config.window_ms) {
-            let detail = format!("happened at {time}, which is too late at {now}");
+            let window = span_words(self.config.window_ms);
+            let detail =
+                format!("happened at {time}, which is too late at {now}: events are taken for {window}");
             return Err(NotCounted::rejected(RejectReason::TooLate, detail));
         }
         if time > now.plus_millis(self.config.future_ms) {
-            let detail = format!("happens at {time}, which is too far ahead at {now}");
+            let bound = span_words(self.config.future_ms);
+            let detail =
+                format!("happens at {time}, which is too far ahead at {now}: events may lie {bound} ahead");
             return Err(NotCounted::rejected(RejectReason::InFuture, detail));
         }
         Ok(())
