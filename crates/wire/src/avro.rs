@@ -20,6 +20,7 @@ use crate::avro_frame::shipped_head;
 pub use crate::avro_frame::{Frame, FrameError, OWN_NUMBERS, SchemaId, parse_frame, parse_frame_with_header};
 pub use crate::avro_layout::UnusableSchema;
 use crate::avro_layout::{TimeUnit, check};
+use crate::avro_schema_text::check_attributes;
 use crate::avro_shipped::{Shipped, read_into};
 use crate::json_members::sorted;
 use crate::problem::EventProblem;
@@ -151,6 +152,7 @@ impl SchemaSet {
 }
 
 fn writer_of(json: &str) -> Result<Arc<Writer>, UnusableSchema> {
+    check_attributes(json)?;
     let not_a_schema = |error| UnusableSchema::NotASchema(Box::new(error));
     let schema = Schema::parse_str(json).map_err(not_a_schema)?;
     let newest = SHIPPED.last().map_or(&Schema::Null, |(_, schema)| schema);

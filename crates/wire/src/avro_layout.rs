@@ -21,6 +21,12 @@ pub enum UnusableSchema {
     /// Not an Avro schema.
     #[error("not an Avro schema")]
     NotASchema(#[source] Box<apache_avro::Error>),
+    /// An attribute that bears the name of one of Avro's own and is none.
+    #[error("its attribute {name:?} is not what Avro means by that name; leave it out, or name it otherwise")]
+    Attribute {
+        /// The attribute's name.
+        name: &'static str,
+    },
     /// It cannot be read as a usage event.
     #[error("events written with it cannot be read as dev.weir.UsageEvent: {0}")]
     Incompatible(String),

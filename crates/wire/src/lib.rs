@@ -19,6 +19,7 @@ pub mod usage_record;
 mod avro_datum;
 mod avro_frame;
 mod avro_layout;
+mod avro_schema_text;
 mod avro_shipped;
 mod delta_columns;
 mod json_members;

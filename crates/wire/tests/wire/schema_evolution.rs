@@ -222,6 +222,29 @@ fn schemas_that_cannot_be_used_are_refused_by_name() {
     check(&with(r#"{"name": "x", "type": {"type": "fixed", "name": "F", "size": 1000000000}},"#), "64 KiB");
 }
 
+/// Found by fuzzing: apache-avro keeps attributes that it does not know, and panics over those
+/// that bear a name of Avro's own when it writes the schema's canonical form.
+#[test]
+fn attributes_that_only_bear_avros_names_are_refused() {
+    for (odd, name) in [
+        (r#""precision": "high""#, "precision"),
+        (r#""scale": 0.5"#, "scale"),
+        (r#""size": 18446744073709551615"#, "size"),
+        (r#""order": 7"#, "order"),
+        (r#""symbols": [null]"#, "symbols"),
+        (r#""items": {"values": true}"#, "values"),
+    ] {
+        let field = format!(r#"{{"name": "x", "type": "string", {odd}}},"#);
+        let whole = writer(MILLIS, r#""string""#, "").replacen('{', &format!("{{{odd},"), 1);
+        for schema in [writer(MILLIS, r#""string""#, &field), whole] {
+            let error = SchemaSet::of_registry().insert(9, &schema).unwrap_err();
+            assert!(error.to_string().contains(&format!("attribute {name:?}")), "{odd}: {error}");
+        }
+    }
+    let harmless = r#"{"name": "x", "type": "string", "precision": "9", "unit": 7, "order": "ignore"},"#;
+    SchemaSet::of_registry().insert(9, &writer(MILLIS, r#""string""#, harmless)).unwrap();
+}
+
 /// Read as text, the bytes of a decimal would be another number: 49 would become "1".
 #[test]
 fn bytes_that_are_no_text_are_refused_with_their_schema() {
