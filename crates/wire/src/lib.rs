@@ -11,6 +11,8 @@ pub mod catalog_file;
 pub mod cloudevents;
 pub mod dead_letter;
 pub mod id_file;
+pub mod invoice_number;
+pub mod packed_body;
 pub mod problem;
 pub mod quota_level;
 pub mod replay;

@@ -1,13 +1,13 @@
 //! The bytes of a request: read and unpacked within bounds. A reservation of bytes is held
 //! as long as they are, so that slow answers cannot fill the memory.
 
-use std::io::Read;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::OwnedSemaphorePermit;
+use weir_wire::packed_body::{Packing, unpack};
 
 use crate::problem::{Kind, Problem};
 use crate::state::ApiState;
@@ -31,13 +31,6 @@ impl Drop for Held {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    None,
-    Gzip,
-    Zstd,
-}
-
 /// Reads and unpacks a body.
 ///
 /// # Errors
@@ -54,7 +47,7 @@ pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<H
         return Err(too_large());
     }
     let reserved = match (packing, length) {
-        (Packing::None, Some(length)) => length.max(RESERVED_BYTES_MIN),
+        (None, Some(length)) => length.max(RESERVED_BYTES_MIN),
         _ => bytes_max,
     };
     let mut permit = reserve(state, reserved)?;
@@ -74,9 +67,15 @@ pub async fn read(state: &ApiState, headers: &HeaderMap, body: Body) -> Result<H
     })?;
     let packed = read.to_bytes();
     let bytes = match packing {
-        Packing::None => packed,
+        None => packed,
         // However few bytes there are, they may become many.
-        packing => off_runtime(move || unpack(packing, packed, bytes_max)).await??.ok_or_else(too_large)?,
+        Some(packing) => {
+            let unpacked = off_runtime(move || unpack(packing, &packed, bytes_max)).await?;
+            let unreadable = |error| {
+                Problem::new(Kind::Malformed, format!("the body is not what Content-Encoding says: {error}"))
+            };
+            unpacked.map_err(unreadable)?.ok_or_else(too_large)?.into()
+        }
     };
     // What was reserved for the worst case is given back.
     let needed = bytes.len().max(RESERVED_BYTES_MIN).min(reserved);
@@ -106,54 +105,13 @@ fn reserve(state: &ApiState, bytes: usize) -> Result<OwnedSemaphorePermit, Probl
     })
 }
 
-fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
-    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Packing::None) };
+fn packing(headers: &HeaderMap) -> Result<Option<Packing>, Problem> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
     match value.to_str().unwrap_or("").trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(Packing::None),
-        "gzip" | "x-gzip" => Ok(Packing::Gzip),
-        "zstd" => Ok(Packing::Zstd),
+        "" | "identity" => Ok(None),
+        "gzip" | "x-gzip" => Ok(Some(Packing::Gzip)),
+        "zstd" => Ok(Some(Packing::Zstd)),
         _ => Err(Problem::new(Kind::UnsupportedMediaType, "pack the body with gzip or zstd, or not at all")
             .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"))),
-    }
-}
-
-/// The unpacked bytes; `None` when there are more than `bytes_max`.
-fn unpack(packing: Packing, packed: Bytes, bytes_max: usize) -> Result<Option<Bytes>, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::new(Kind::Malformed, format!("the body is not what Content-Encoding says: {error}"))
-    };
-    match packing {
-        Packing::None => Ok(Some(packed)),
-        Packing::Gzip => {
-            bounded(flate2::read::MultiGzDecoder::new(&packed[..]), bytes_max).map_err(unreadable)
-        }
-        Packing::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::new(&packed[..]).map_err(unreadable)?;
-            // 8 MiB: what the zstd specification recommends decoders to take.
-            decoder.window_log_max(23).map_err(unreadable)?;
-            bounded(decoder, bytes_max).map_err(unreadable)
-        }
-    }
-}
-
-fn bounded(reader: impl Read, bytes_max: usize) -> std::io::Result<Option<Bytes>> {
-    let mut bytes = Vec::new();
-    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(bound).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= bytes_max).then(|| bytes.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bomb_is_too_large_and_rubbish_is_unreadable() {
-        let zeros = vec![0; 100_000];
-        let packed = Bytes::from(zstd::encode_all(&zeros[..], 3).unwrap());
-        assert!(unpack(Packing::Zstd, packed.clone(), 99_999).unwrap().is_none());
-        assert_eq!(unpack(Packing::Zstd, packed, 100_000).unwrap().unwrap().len(), 100_000);
-        assert!(unpack(Packing::Gzip, Bytes::from_static(b"rubbish"), 100).is_err());
-        assert!(unpack(Packing::Zstd, Bytes::from_static(b"rubbish"), 100).is_err());
     }
 }

@@ -9,6 +9,7 @@ use weir_billing::number::NumberPrefix;
 use weir_billing::{Invoice, InvoiceLine, InvoiceNumber, LegalEntityKey};
 use weir_core::{Partition, Span, TenantId, Timestamp};
 use weir_wire::alert::INVOICE_FINALIZED;
+use weir_wire::invoice_number;
 
 use super::documents;
 use super::failed;
@@ -192,7 +193,7 @@ impl Finalizing {
             tenant: Some(tenant.to_owned()),
             endpoint_id: None,
             // A key of its own: the topic is compacted, and an older number may be told last.
-            topic_key: Some(format!("{}/{}", self.entity, self.number)),
+            topic_key: Some(invoice_number::key(self.entity.as_str(), &self.number)),
             body: told.topic.clone(),
         };
         enqueue(&mut self.transaction, &[number]).await

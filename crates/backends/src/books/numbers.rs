@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use weir_billing::InvoiceNumber;
+use weir_wire::invoice_number;
 
 use super::failed;
 use crate::StoreError;
@@ -137,12 +137,8 @@ fn read_to_ends(
 }
 
 fn number_of(key: &[u8], value: &[u8]) -> Result<(String, i64), StoreError> {
-    let corrupt = |error: &dyn std::fmt::Display| StoreError::corrupt(ATTEMPT, error);
-    let key = std::str::from_utf8(key).map_err(|error| corrupt(&error))?;
-    let entity = key.split_once('/').map_or(key, |(entity, _)| entity);
-    let body: serde_json::Value = serde_json::from_slice(value).map_err(|error| corrupt(&error))?;
-    let number = body.get("number").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let number = InvoiceNumber::parse(number).map_err(|error| corrupt(&error))?;
-    let counter = i64::try_from(number.counter()).map_err(|error| corrupt(&error))?;
-    Ok((entity.to_owned(), counter))
+    let given = invoice_number::decode(key, value).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    let counter =
+        i64::try_from(given.number.counter()).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    Ok((given.legal_entity, counter))
 }
