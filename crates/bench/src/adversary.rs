@@ -89,7 +89,11 @@ pub(crate) async fn run(adversary: &Adversary, scale: f64) -> Result<Vec<Measure
     check_ends(&open, &sent, &expected).await?;
     let mut measured = compared(&without, &with);
     measured.push(Measured::new("the neighbour sent", "records/s", number(records)? / sent_in.as_secs_f64()));
-    measured.push(Measured::new("all judged after", "s", drained_in.as_secs_f64()));
+    measured.push(Measured::new(
+        "all judged after, load that went on included",
+        "s",
+        drained_in.as_secs_f64(),
+    ));
     Ok(measured)
 }
 

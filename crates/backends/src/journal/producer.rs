@@ -1,15 +1,24 @@
 //! The one way in which Weir writes to Kafka: idempotent, acknowledged by all
 //! replicas, keyed as Java's client keys. A send that returned `Ok` is in the journal.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::StoreError;
 use crate::config::KafkaConfig;
+
+const ATTEMPT: &str = "write to Kafka";
+/// The most records of one call that are in the client's queue at a time.
+const IN_FLIGHT_MAX: usize = 10_000;
+/// After how many records others get the thread: about a millisecond.
+const YIELD_EVERY: usize = 256;
 
 /// A record to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +79,41 @@ impl Producer {
     /// Writes one record; partition and offset once all replicas have it. A full queue, an
     /// unreachable broker and a passed delivery timeout are transient.
     pub async fn send(&self, record: OutgoingRecord) -> Result<(i32, i64), StoreError> {
+        let delivery = self.enqueue(&record).map_err(|error| failed(&error))?;
+        delivered(delivery).await
+    }
+
+    /// Writes records side by side and returns once all are acknowledged. At most 10,000 of them
+    /// are in the queue at a time; one that is full is waited for as long as records of ours
+    /// are in it. On an error some may have been written.
+    pub async fn send_all(&self, records: Vec<OutgoingRecord>) -> Result<(), StoreError> {
+        // Acknowledged in about this order, so waiting for the oldest keeps the queue filled.
+        let mut waiting = VecDeque::with_capacity(records.len().min(IN_FLIGHT_MAX));
+        for (number, record) in records.into_iter().enumerate() {
+            if number % YIELD_EVERY == YIELD_EVERY - 1 {
+                tokio::task::yield_now().await;
+            }
+            if waiting.len() == IN_FLIGHT_MAX {
+                acknowledge_oldest(&mut waiting).await?;
+            }
+            loop {
+                match self.enqueue(&record) {
+                    Ok(delivery) => break waiting.push_back(delivery),
+                    Err(error) if is_full(&error) && !waiting.is_empty() => {
+                        acknowledge_oldest(&mut waiting).await?;
+                    }
+                    Err(error) => return Err(failed(&error)),
+                }
+            }
+        }
+        while !waiting.is_empty() {
+            acknowledge_oldest(&mut waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a record to the client, which copies it.
+    fn enqueue(&self, record: &OutgoingRecord) -> Result<DeliveryFuture, KafkaError> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
@@ -78,22 +122,7 @@ impl Producer {
         future.partition = record.partition;
         future.key = record.key.as_deref();
         future.payload = record.value.as_deref();
-        match self.inner.send(future, Duration::ZERO).await {
-            Ok(delivery) => Ok((delivery.partition, delivery.offset)),
-            Err((error, _)) => Err(StoreError::kafka("write to Kafka", &error)),
-        }
-    }
-
-    /// Writes records side by side and returns once all are acknowledged. At most 10,000 are
-    /// in the queue at a time. On an error some may have been written.
-    pub async fn send_all(&self, records: Vec<OutgoingRecord>) -> Result<(), StoreError> {
-        const IN_FLIGHT_MAX: usize = 10_000;
-        let mut records = records.into_iter().peekable();
-        while records.peek().is_some() {
-            let part: Vec<_> = records.by_ref().take(IN_FLIGHT_MAX).map(|record| self.send(record)).collect();
-            try_join_all(part).await?;
-        }
-        Ok(())
+        self.inner.send_result(future).map_err(|(error, _)| error)
     }
 
     /// Whether Kafka answers within two seconds.
@@ -120,5 +149,30 @@ impl Producer {
         if let Ok(Err(error)) = flushed {
             tracing::warn!(%error, "records were still unacknowledged at the end");
         }
+    }
+}
+
+fn failed(error: &KafkaError) -> StoreError {
+    StoreError::kafka(ATTEMPT, error)
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+/// Where a record stands, once all replicas have it.
+async fn delivered(delivery: DeliveryFuture) -> Result<(i32, i64), StoreError> {
+    match delivery.await {
+        Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
+        Ok(Err((error, _))) => Err(failed(&error)),
+        // The client has gone away, and with it the word of what became of the record.
+        Err(error) => Err(StoreError::Transient { attempt: ATTEMPT, reason: error.to_string() }),
+    }
+}
+
+async fn acknowledge_oldest(waiting: &mut VecDeque<DeliveryFuture>) -> Result<(), StoreError> {
+    match waiting.pop_front() {
+        Some(oldest) => delivered(oldest).await.map(drop),
+        None => Ok(()),
     }
 }

@@ -196,13 +196,12 @@ async fn send<W: World>(
         generation: shard.config().generation,
         partition,
     };
-    let leaving = outgoing(place, records, outcome);
-    if leaving.is_empty() {
+    if outcome.dead_letters.is_empty() && outcome.forwards.is_empty() {
         return Ok(true);
     }
     shared.status.step(partition, Step::SendingLetters);
     let mut waits = delays(&shared.runtime);
-    while let Err(error) = shared.writer.send_all(leaving.clone()).await {
+    while let Err(error) = shared.writer.send_all(outgoing(place, records, outcome)).await {
         wait_or_give_up(shared, partition, error)?;
         tokio::select! {
             biased;
