@@ -3,7 +3,7 @@
 # would choose other features of the same dependencies: so everything shares one build.
 
 .DEFAULT_GOAL := help
-.PHONY: simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-micro bench-instructions fmt
+.PHONY: fuzz fuzz-seeds simulate help tools setup build demo up down test chaos soak lint lint-deploy deny bench bench-micro bench-instructions fmt
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,16 @@ soak: build setup ## Load for MINUTES=60, with samples of memory, handles and th
 simulate: tools ## Crashes, simulated: SEEDS=… FROM=… (STEPS=1 tells every decision of one)
 	cargo run --quiet --bin simulate -- --seeds $(or $(SEEDS),1000) --from $(or $(FROM),1) $(if $(STEPS),--steps) $(if $(MUTATION),--mutation $(MUTATION))
 
+fuzz: tools ## Feed the decoders mutated input: TARGET="numbers …" SECONDS=60 for each (all without TARGET)
+	@sh fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+fuzz-seeds: tools ## Write the inputs that fuzzing begins with anew, and check what is kept
+	@sh fuzz/run.sh seeds
+	cd fuzz && cargo test --quiet
+
 lint: tools ## Check the format and run clippy
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --lib --bins -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings -A clippy::unwrap_used
 

@@ -1,0 +1,162 @@
+//! A record of the usage topic with any key, headers, value, offset and time: which format it
+//! is read as, control records, hops, the marks of a replay.
+
+use weir_core::{Quantity, TenantId, Timestamp};
+use weir_metering::meter::MeterKey;
+use weir_metering::outcome::RejectReason;
+use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
+use weir_metering::record::RecordBody;
+use weir_wire::avro::{SchemaSet, encode_event};
+use weir_wire::cloudevents::{CONTENT_TYPE, CONTENT_TYPE_BATCH, encode_structured};
+use weir_wire::replay::ReplayOrigin;
+use weir_wire::usage_record::{
+    CONTROL_LIMITS, CONTROL_TICK, HEADER_CONTENT_TYPE, HEADER_CONTROL, HEADER_HOP, HEADER_SCHEMA_ID,
+    RECORD_BYTES_MAX, RawRecord, encode_limits, needed_schema,
+};
+
+use crate::Seeds;
+use crate::events::{OF_REGISTRY, SHIPPED, decode_both_ways, samples};
+use crate::memory::bound;
+use crate::pieces::{Joined, Pieces};
+
+/// Names of headers that mean something; further ones are free text.
+const NAMES: [&str; 16] = [
+    HEADER_CONTENT_TYPE,
+    HEADER_CONTROL,
+    HEADER_HOP,
+    HEADER_SCHEMA_ID,
+    "weir-replay-position",
+    "weir-replay-time",
+    "ce_specversion",
+    "ce_id",
+    "ce_source",
+    "ce_type",
+    "ce_subject",
+    "ce_time",
+    "traceparent",
+    "Content-Type",
+    "WEIR-HOP",
+    "ce_Time",
+];
+
+/// The number of the free text among the names.
+const FREE: u8 = 16;
+
+/// Reads flags, offset, time, key, headers and the value.
+pub fn check(input: &[u8]) {
+    let mut pieces = Pieces(input);
+    let flags = pieces.byte();
+    let (offset, broker_time_ms) = (pieces.number() & i64::MAX, pieces.number());
+    let key = pieces.bytes();
+    let mut headers = Vec::new();
+    for _ in 0..pieces.byte() % 20 {
+        let name = NAMES.get(usize::from(pieces.byte())).copied();
+        let name = name.unwrap_or_else(|| pieces.text());
+        headers.push((name, pieces.bytes()));
+    }
+    let record = RawRecord {
+        key: (flags & 1 == 0).then_some(key),
+        payload: (flags & 2 == 0).then_some(pieces.0),
+        headers: &headers,
+        // The largest of all has no offset after it.
+        offset: offset.min(i64::MAX - 1),
+        broker_time_ms,
+    };
+    let schemas = if flags & 4 == 0 { &*SHIPPED } else { &*OF_REGISTRY };
+    check_record(schemas, &record, bound(3 << 20, 64, input));
+}
+
+fn check_record(schemas: &SchemaSet, record: &RawRecord<'_>, memory_max: usize) {
+    let decoded = decode_both_ways(schemas, record, memory_max);
+    if let Some(id) = needed_schema(schemas, record, RECORD_BYTES_MAX) {
+        let unknown =
+            matches!(&decoded.body, RecordBody::Unreadable { reason: RejectReason::UnknownSchema, .. });
+        assert!(schemas.may_learn(id) && unknown, "{id} is asked for, and was needed");
+    }
+    match &decoded.body {
+        RecordBody::Event { event, hops } => {
+            let hop = record.headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(HEADER_HOP));
+            assert_eq!(*hops == 0, hop.is_none_or(|(_, value)| is_zero(value)), "{hop:?}");
+            if let (Some(origin), None) = (ReplayOrigin::parse(record.headers), event.time) {
+                panic!("a replayed event has no time, although it arrived at {}", origin.broker_time);
+            }
+        }
+        RecordBody::Limits(limits) => check_limits(schemas, limits, memory_max),
+        RecordBody::Tick | RecordBody::Unreadable { .. } => {}
+    }
+    // Headers of others change nothing.
+    let known = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let few: Vec<_> = record.headers.iter().filter(|(name, _)| known(name)).copied().collect();
+    let foreign = matches!(&decoded.body, RecordBody::Unreadable { reason: RejectReason::Oversized, .. });
+    if !foreign && few.len() < record.headers.len() {
+        let bare = RawRecord { headers: &few, ..*record };
+        assert_eq!(decode_both_ways(schemas, &bare, memory_max), decoded, "without foreign headers");
+    }
+}
+
+/// Whether a hop header says that the record was never forwarded.
+fn is_zero(value: &[u8]) -> bool {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse::<u8>().ok()) == Some(0)
+}
+
+fn check_limits(schemas: &SchemaSet, limits: &LimitSet, memory_max: usize) {
+    assert_eq!(limits.validate(), Ok(()));
+    let payload = encode_limits(limits);
+    let headers: &[(&str, &[u8])] = &[(HEADER_CONTROL, CONTROL_LIMITS.as_bytes())];
+    let again = RawRecord { key: None, payload: Some(&payload), headers, offset: 1, broker_time_ms: 1 };
+    let memory_max = memory_max.max(bound(64 << 10, 64, &payload));
+    assert_eq!(decode_both_ways(schemas, &again, memory_max).body, RecordBody::Limits(limits.clone()));
+}
+
+/// A record of each kind.
+pub fn seeds() -> Seeds {
+    let (_, event) = &samples()[0];
+    let (_, timeless) = &samples()[1];
+    let limit = |meter: &str| Limit {
+        meter: MeterKey::new(meter).expect("a meter"),
+        limit: Quantity::parse("1000.5").expect("a quantity"),
+        enforcement: Enforcement::Hard,
+        thresholds_percent: vec![50, 100],
+        when_stale: WhenStale::Deny,
+    };
+    let limits = LimitSet {
+        tenant: TenantId::new("hudson-data").expect("a tenant"),
+        revision: 3,
+        limits: vec![limit("bandwidth"), limit("calls")],
+    };
+    let time = Timestamp::clamped(1_790_000_000_000).to_string();
+    let replayed: &[(u8, &[u8])] = &[(4, b"1/3/4711"), (5, time.as_bytes())];
+    let binary: &[(u8, &[u8])] = &[
+        (6, b"1.0"),
+        (7, b"e-1"),
+        (8, b"//gw"),
+        (9, b"api.requests"),
+        (10, b"hudson-data"),
+        (11, time.as_bytes()),
+    ];
+    let batch: &[(u8, &[u8])] = &[(0, CONTENT_TYPE_BATCH.as_bytes())];
+    let seeds: [(&str, u8, &[(u8, &[u8])], Vec<u8>); 14] = [
+        ("avro", 0, &[], encode_event(event)),
+        ("registry", 4, &[], [&[0, 0, 0, 0, 9], &encode_event(event)[5..]].concat()),
+        ("header", 4, &[(3, &[0, 0, 0, 0, 9])], encode_event(event)[5..].to_vec()),
+        ("guid", 4, &[(3, &[1; 17])], encode_event(event)[5..].to_vec()),
+        ("forwarded", 0, &[(2, b"1")], encode_event(event)),
+        ("hop", 0, &[(14, b"many")], encode_event(event)),
+        ("replayed", 0, replayed, encode_event(timeless)),
+        ("structured", 0, &[(13, CONTENT_TYPE.as_bytes())], encode_structured(event)),
+        ("binary", 0, binary, br#"{"calls":"3"}"#.to_vec()),
+        ("batch", 0, batch, [&b"["[..], &encode_structured(event), b"]"].concat()),
+        ("limits", 0, &[(1, CONTROL_LIMITS.as_bytes())], encode_limits(&limits)),
+        ("tick", 1, &[(1, CONTROL_TICK.as_bytes())], Vec::new()),
+        ("tombstone", 2, &[(12, b"00-1-2-01")], Vec::new()),
+        ("foreign", 0, &[], b"hello".to_vec()),
+    ];
+    seeds.map(|(name, flags, headers, value)| (name.to_owned(), joined(flags, headers, &value))).into()
+}
+
+fn joined(flags: u8, headers: &[(u8, &[u8])], value: &[u8]) -> Vec<u8> {
+    let joined = Joined::default().byte(flags).number(4_711).number(1_790_000_000_000).bytes(b"hudson-data");
+    let joined = joined.byte(u8::try_from(headers.len() + 1).expect("few headers"));
+    let joined = joined.byte(FREE).bytes(b"x-request-id").bytes(b"abc");
+    headers.iter().fold(joined, |joined, (name, value)| joined.byte(*name).bytes(value)).raw(value).0
+}
