@@ -14,6 +14,7 @@ use weir_metering::outcome::Counts;
 use weir_wire::batch_blob::decode_deltas;
 
 use crate::StoreError;
+use crate::ledger::adjustment::{self, AdjustedUsage};
 use crate::ledger::generation;
 use crate::ledger::partition::{self, PartitionRow};
 use crate::postgres::{Pool, SNAPSHOT};
@@ -68,6 +69,11 @@ impl Snapshot {
         count: i64,
     ) -> Result<Vec<BatchRow>, StoreError> {
         batches_after(&mut self.0, partition, after, count).await
+    }
+
+    /// What adjustments added to the usage of a partition, by rising position.
+    pub async fn adjusted(&mut self, partition: Partition) -> Result<Vec<AdjustedUsage>, StoreError> {
+        adjustment::usage(&mut self.0, partition).await
     }
 
     /// Hands over every usage row of a partition, one by one and in any order.
@@ -177,7 +183,7 @@ pub struct UsageRow {
     /// Its quantity.
     pub quantity: Quantity,
     /// How many events.
-    pub event_count: u64,
+    pub event_count: i64,
 }
 
 const USAGE: &str =
@@ -185,13 +191,12 @@ const USAGE: &str =
     FROM usage WHERE partition = $1";
 
 fn usage_row(row: &PgRow) -> Result<UsageRow, StoreError> {
-    let count: i64 = get(row, "event_count")?;
     let quantity: String = get(row, "quantity")?;
     Ok(UsageRow {
         generation: get(row, "generation")?,
         key: usage_key(row)?,
         quantity: Quantity::parse_total(&quantity).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
-        event_count: u64::try_from(count).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+        event_count: get(row, "event_count")?,
     })
 }
 

@@ -15,15 +15,18 @@ pub enum OutboxKind {
     Webhook,
     /// A record of the alerts topic.
     AlertTopic,
-    /// A control record of the usage topic, keyed by tenant.
+    /// A tenant's limits: a control record of the usage topic, keyed by tenant.
     Control,
+    /// An adjustment: another one.
+    Adjustment,
     /// A record of the topic of invoice numbers.
     InvoiceTopic,
 }
 
 impl OutboxKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Webhook, Self::AlertTopic, Self::Control, Self::InvoiceTopic];
+    pub const ALL: [Self; 5] =
+        [Self::Webhook, Self::AlertTopic, Self::Control, Self::Adjustment, Self::InvoiceTopic];
 
     /// As stored.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl OutboxKind {
             Self::Webhook => "webhook",
             Self::AlertTopic => "alert_topic",
             Self::Control => "control",
+            Self::Adjustment => "adjustment",
             Self::InvoiceTopic => "invoice_topic",
         }
     }

@@ -20,8 +20,8 @@ pub struct UsageOfPeriod {
     pub meter: MeterName,
     /// In the meter's unit.
     pub quantity: Quantity,
-    /// Events that make it up.
-    pub event_count: u64,
+    /// Events that make it up; below zero where adjustments took away more.
+    pub event_count: i64,
 }
 
 /// All that an invoice follows from.
@@ -92,7 +92,7 @@ pub fn finalize(
 }
 
 /// Quantity and event count of a meter; zero where none is given.
-pub(crate) fn usage_of(usage: &[UsageOfPeriod], meter: &MeterName) -> Result<(Quantity, u64), InvoiceError> {
+pub(crate) fn usage_of(usage: &[UsageOfPeriod], meter: &MeterName) -> Result<(Quantity, i64), InvoiceError> {
     let mut given = usage.iter().filter(|entry| entry.meter == *meter);
     let found = given.next().map_or((Quantity::ZERO, 0), |entry| (entry.quantity, entry.event_count));
     if given.next().is_some() { Err(InvoiceError::UsageGivenTwice(meter.clone())) } else { Ok(found) }
@@ -102,7 +102,7 @@ pub(crate) fn usage_of(usage: &[UsageOfPeriod], meter: &MeterName) -> Result<(Qu
 pub(crate) fn usage_line(
     plan: &PlanVersion,
     price: &MeterPrice,
-    (quantity, event_count): (Quantity, u64),
+    (quantity, event_count): (Quantity, i64),
     period: Span,
     cut: Position,
     line: u32,
@@ -120,8 +120,7 @@ pub(crate) fn usage_line(
         period,
         quantity,
         unit: price.unit.clone(),
-        event_count: i64::try_from(event_count)
-            .map_err(|_| InvoiceError::CountTooLarge(price.meter.clone()))?,
+        event_count,
         rated_quantity: quantity,
         rated_event_count: event_count,
         included: price.included,

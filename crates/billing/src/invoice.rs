@@ -109,7 +109,7 @@ pub struct InvoiceLine {
     /// All of the period's usage below the cut, which was rated.
     pub rated_quantity: Quantity,
     /// How many events make up `rated_quantity`.
-    pub rated_event_count: u64,
+    pub rated_event_count: i64,
     /// Units that cost nothing, taken off before rating.
     pub included: Quantity,
     /// Which plan.

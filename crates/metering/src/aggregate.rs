@@ -25,34 +25,35 @@ pub struct UsageKey {
     pub dimensions: String,
 }
 
-/// Usage of one key. Merging is associative, so any grouping gives the same.
+/// Usage of one key. Merging is associative, so any grouping gives the same. Counts have a
+/// sign: an adjustment may take away what another batch, or none, has added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aggregate {
     /// How many events.
     Count {
         /// Events.
-        count: u64,
+        count: i64,
     },
     /// Their sum.
     Sum {
         /// Sum of the values.
         quantity: Quantity,
         /// Events.
-        count: u64,
+        count: i64,
     },
     /// Their largest value.
     Max {
         /// Largest value.
         quantity: Quantity,
         /// Events.
-        count: u64,
+        count: i64,
     },
     /// Their smallest value.
     Min {
         /// Smallest value.
         quantity: Quantity,
         /// Events.
-        count: u64,
+        count: i64,
     },
     /// The latest value.
     Latest {
@@ -63,14 +64,14 @@ pub enum Aggregate {
         /// The value.
         quantity: Quantity,
         /// Events.
-        count: u64,
+        count: i64,
     },
     /// The different values.
     Unique {
         /// Keyed hashes of the values.
         hashes: BTreeSet<Hash128>,
         /// Events.
-        count: u64,
+        count: i64,
     },
 }
 
@@ -184,11 +185,11 @@ impl Aggregate {
 
     /// The usage as a number: units for `count` and `unique`.
     pub fn quantity(&self) -> Quantity {
-        let units =
-            |number: u64| i64::try_from(number).map_or(Quantity::from_units(i64::MAX), Quantity::from_units);
         match self {
-            Self::Count { count } => units(*count),
-            Self::Unique { hashes, .. } => units(u64::try_from(hashes.len()).unwrap_or(u64::MAX)),
+            Self::Count { count } => Quantity::from_units(*count),
+            Self::Unique { hashes, .. } => {
+                Quantity::from_units(i64::try_from(hashes.len()).unwrap_or(i64::MAX))
+            }
             Self::Sum { quantity, .. }
             | Self::Max { quantity, .. }
             | Self::Min { quantity, .. }
@@ -196,8 +197,8 @@ impl Aggregate {
         }
     }
 
-    /// How many events it is made of.
-    pub fn count(&self) -> u64 {
+    /// How many events it is made of; below zero where more were taken out than added.
+    pub fn count(&self) -> i64 {
         match self {
             Self::Count { count }
             | Self::Sum { count, .. }
@@ -220,7 +221,7 @@ impl Aggregate {
         }
     }
 
-    fn count_mut(&mut self) -> &mut u64 {
+    fn count_mut(&mut self) -> &mut i64 {
         match self {
             Self::Count { count }
             | Self::Sum { count, .. }
@@ -321,7 +322,7 @@ mod tests {
 
     fn aggregate(aggregation: Aggregation) -> BoxedStrategy<Aggregate> {
         let quantity = (-50_i64..50).prop_map(Quantity::from_units);
-        (quantity, 1_u64..9, 0_i64..5, 0_i64..5)
+        (quantity, 1_i64..9, 0_i64..5, 0_i64..5)
             .prop_map(move |(quantity, count, time, offset)| match aggregation {
                 Aggregation::Count => Aggregate::Count { count },
                 Aggregation::Sum => Aggregate::Sum { quantity, count },
@@ -331,7 +332,7 @@ mod tests {
                     Aggregate::Latest { time: Timestamp::clamped(time), offset, quantity, count }
                 }
                 Aggregation::Unique => Aggregate::Unique {
-                    hashes: (0..count).map(|n| Hash128(u128::from(n * time.unsigned_abs()))).collect(),
+                    hashes: (0..count).map(|n| Hash128(u128::from((n * time).unsigned_abs()))).collect(),
                     count,
                 },
             })

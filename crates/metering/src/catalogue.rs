@@ -128,6 +128,10 @@ impl Catalogue {
                     let tenant = set.tenant.as_str();
                     self.tenant(tenant).is_some() || newer.tenant(tenant).is_none()
                 }
+                BodyRef::Other(RecordBody::Adjustment { adjustment, .. }) => {
+                    let tenant = adjustment.tenant.as_str();
+                    self.tenant(tenant).is_some() || newer.tenant(tenant).is_none()
+                }
                 BodyRef::Other(_) => true,
             })
         };

@@ -2,6 +2,7 @@
 //! make of it, where quotas stand. `Shard::apply(batch) -> Outcome` is the heart.
 //! No IO, no clock, no randomness, no async, no logging, no money, no floats.
 
+pub mod adjustment;
 pub mod aggregate;
 pub mod catalogue;
 pub mod event;

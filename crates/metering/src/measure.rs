@@ -104,22 +104,46 @@ impl Measurement<'_> {
 
     /// [`Measurement::dimensions`] into a text that is used again and again.
     pub(crate) fn write_dimensions(&self, text: &mut String) {
-        text.clear();
-        if self.meter.dimensions.is_empty() {
-            text.push_str(NO_DIMENSIONS);
-            return;
-        }
-        text.push('{');
-        for (at, name) in self.meter.dimensions.iter().enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
-            write_json(name, text);
-            text.push(':');
-            write_json(self.event.value(name).unwrap_or(""), text);
-        }
-        text.push('}');
+        write_dimensions(self.meter, |name| self.event.value(name).unwrap_or(""), text);
     }
+}
+
+/// Dimension values that no event gave, as [`Measurement::dimensions`] writes them.
+///
+/// # Errors
+/// When they are longer than the stores keep.
+pub(crate) fn dimensions_of<'v>(
+    meter: &Meter,
+    value: impl Fn(&str) -> &'v str,
+) -> Result<String, InvalidValue> {
+    if let Some(name) = meter.dimensions.iter().find(|name| value(name).len() > TEXT_BYTES_MAX) {
+        let (meter, bytes) = (meter.key.clone(), value(name).len());
+        return Err(InvalidValue::DimensionTooLong { meter, property: name.clone(), bytes });
+    }
+    let mut text = String::new();
+    write_dimensions(meter, value, &mut text);
+    if text.len() > DIMENSIONS_TEXT_BYTES_MAX {
+        return Err(InvalidValue::DimensionsTooLong { meter: meter.key.clone(), bytes: text.len() });
+    }
+    Ok(text)
+}
+
+fn write_dimensions<'v>(meter: &Meter, value: impl Fn(&str) -> &'v str, text: &mut String) {
+    text.clear();
+    if meter.dimensions.is_empty() {
+        text.push_str(NO_DIMENSIONS);
+        return;
+    }
+    text.push('{');
+    for (at, name) in meter.dimensions.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        write_json(name, text);
+        text.push(':');
+        write_json(value(name), text);
+    }
+    text.push('}');
 }
 
 /// What `meter` takes from `event`; `None` when type or filters do not match.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_core::{ContentSum, Hash128, Partition, Position, Quantity, Span, TenantId, Timestamp};
 
+use crate::adjustment::Adjustment;
 use crate::aggregate::{Aggregate, UsageKey};
 use crate::meter::MeterKey;
 use crate::quota::{Enforcement, LimitSet, QuotaLevel};
@@ -48,7 +49,7 @@ pub enum Verdict {
     Rejected(RejectReason),
     /// Sent on to its own partition.
     Forwarded,
-    /// A limit or a tick.
+    /// A limit, an adjustment or a tick.
     Control,
 }
 
@@ -74,7 +75,7 @@ pub struct Counts {
     pub rejected: u64,
     /// Events sent on to their own partition.
     pub forwarded: u64,
-    /// Limits and ticks.
+    /// Limits, adjustments and ticks.
     pub control: u64,
 }
 
@@ -167,6 +168,19 @@ pub enum Direction {
     Resolved,
 }
 
+/// An adjustment that was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjusted {
+    /// What was decided, by whom and why.
+    pub adjustment: Adjustment,
+    /// The record that carried it.
+    pub position: Position,
+    /// That record's broker time.
+    pub at: Timestamp,
+    /// What it added to usage; it is in the deltas as well.
+    pub usage: BTreeMap<UsageKey, Aggregate>,
+}
+
 /// Everything that follows from a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -176,7 +190,7 @@ pub struct Outcome {
     pub exceptions: Vec<Exception>,
     /// Every record that was.
     pub accepted: Vec<Accepted>,
-    /// What usage grew by.
+    /// What usage grew by, or shrank.
     pub deltas: BTreeMap<UsageKey, Aggregate>,
     /// Sum of the accepted events' hashes.
     pub content_sum: ContentSum,
@@ -188,6 +202,8 @@ pub struct Outcome {
     pub alerts: Vec<Alert>,
     /// Limits that came into force.
     pub limits: Vec<LimitSet>,
+    /// Adjustments that were counted, by rising offset.
+    pub adjustments: Vec<Adjusted>,
     /// Where limited meters stand now, those that changed, one entry each.
     pub levels: Vec<QuotaLevel>,
     /// The partition's running maximum of broker time after the batch.

@@ -1,7 +1,8 @@
 //! What the shell hands to the shard: records of the journal, already decoded.
 
-use weir_core::{Partition, Timestamp};
+use weir_core::{Hash128, Partition, Timestamp};
 
+use crate::adjustment::Adjustment;
 use crate::event::{EventBuffer, EventRef, UsageEvent};
 use crate::outcome::RejectReason;
 use crate::quota::LimitSet;
@@ -29,6 +30,13 @@ pub enum RecordBody {
     },
     /// New limits for a tenant, in force from this record on.
     Limits(LimitSet),
+    /// A change of usage that someone decided.
+    Adjustment {
+        /// The change.
+        adjustment: Adjustment,
+        /// What proves that Weir wrote it: [`Adjustment::seal`].
+        seal: Hash128,
+    },
     /// The owner's sign that time has passed in an idle partition.
     Tick,
     /// Bytes that could not be read.

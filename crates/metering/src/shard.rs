@@ -2,7 +2,7 @@
 //!
 //! `apply(batch) -> Outcome` takes the records in offset order and returns what must
 //! happen; it does nothing itself. Where batches are cut never matters (invariant 5):
-//! exceptions, accepted events, dead letters, forwards, alerts and limits of two batches
+//! exceptions, accepted events, dead letters, forwards, alerts, limits and adjustments of two batches
 //! are those of the joined batch one after the other, counts and content sums add up,
 //! deltas merge. Levels alone are the state at the end of a batch: of each tenant and
 //! meter the last one is the same, whatever the cuts.
@@ -11,6 +11,7 @@
 //! and built again from the ledger with [`Recovered`] and [`Shard::remember`]. Alerts that
 //! a rebuilt shard raises again have the ids that they had before.
 
+mod adjust;
 mod agenda;
 mod ahead;
 mod alarm;
@@ -23,9 +24,12 @@ mod series;
 mod tenant;
 mod work;
 
-use weir_core::time::DAY_MS;
-use weir_core::{Generation, HashKey, Partition, Position, Span, TenantId, Timestamp};
+use std::collections::HashSet;
 
+use weir_core::time::DAY_MS;
+use weir_core::{Generation, Hash128, HashKey, Partition, Position, Span, TenantId, Timestamp};
+
+use crate::adjustment::Adjustment;
 use crate::aggregate::Aggregate;
 use crate::catalogue::Catalogue;
 use crate::event::{EventHasher, EventRef};
@@ -79,6 +83,8 @@ pub struct Recovered {
     pub totals: Vec<PeriodTotal>,
     /// Every series ever counted: tenant, meter, and dimensions as in a usage key.
     pub series: Vec<(TenantId, MeterKey, String)>,
+    /// Every adjustment ever counted: tenant and id.
+    pub adjustments: Vec<(TenantId, String)>,
 }
 
 /// A tenant's usage of a meter in one billing period, all dimensions together.
@@ -105,6 +111,8 @@ pub struct Shard {
     identities: Identities,
     tenants: Tenants,
     series: SeriesTable,
+    /// The adjustments that were counted. They are few, and never forgotten.
+    adjusted: HashSet<Hash128>,
     agenda: Agenda,
     catalogue_version: Option<i64>,
     /// The numbers of meters here by their numbers in the catalogue.
@@ -117,6 +125,8 @@ impl Shard {
     pub fn new(config: ShardConfig, key: HashKey, recovered: Recovered) -> Self {
         let mut identities = Identities::new(config.window_ms, config.future_ms, recovered.next_offset);
         identities.advance(recovered.broker_time_max);
+        let adjusted = recovered.adjustments.iter();
+        let adjusted = adjusted.map(|(tenant, id)| Adjustment::identity(&key, tenant, id)).collect();
         let mut shard = Self {
             config,
             key,
@@ -126,6 +136,7 @@ impl Shard {
             identities,
             tenants: Tenants::default(),
             series: SeriesTable::default(),
+            adjusted,
             agenda: Agenda::default(),
             catalogue_version: None,
             meters_by_slot: Vec::new(),
@@ -161,7 +172,7 @@ impl Shard {
         self.identities.remember(&hashes, broker_time_max_then);
     }
 
-    /// Whether the tenant of some event or limit is not in the catalogue. The shell then
+    /// Whether the tenant of some event, limit or adjustment is not in the catalogue. The shell then
     /// refreshes the catalogue before it applies the batch.
     pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
         batch.records().any(|record| match record.body {
@@ -169,6 +180,9 @@ impl Shard {
                 catalogue.tenant(event.tenant()).is_none() && TenantId::is_valid(event.tenant())
             }
             BodyRef::Other(RecordBody::Limits(set)) => catalogue.tenant(set.tenant.as_str()).is_none(),
+            BodyRef::Other(RecordBody::Adjustment { adjustment, .. }) => {
+                catalogue.tenant(adjustment.tenant.as_str()).is_none()
+            }
             BodyRef::Other(_) => false,
         })
     }
@@ -256,6 +270,9 @@ impl Shard {
                 self.apply_event(&at, event, hops, prepared, catalogue, work)
             }
             (BodyRef::Other(RecordBody::Limits(set)), _) => Err(self.apply_limits(&at, set, catalogue, work)),
+            (BodyRef::Other(RecordBody::Adjustment { adjustment, seal }), _) => {
+                Err(self.apply_adjustment(&at, (adjustment, *seal), catalogue, work))
+            }
             (BodyRef::Other(RecordBody::Unreadable { reason, detail }), _) => {
                 Err(judge::NotCounted::rejected(*reason, detail.clone()))
             }

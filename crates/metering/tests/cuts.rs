@@ -9,6 +9,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use support::streams::journal;
 use weir_core::Timestamp;
+use weir_metering::adjustment::Change;
+use weir_metering::aggregate::Aggregate;
 use weir_metering::outcome::AlertKind;
 use weir_metering::quota::QuotaLevel;
 
@@ -77,6 +79,17 @@ fn the_random_journals_hold_everything() {
             AlertKind::Conflict { .. } => "conflict alert".to_owned(),
             AlertKind::SeriesBound { .. } => "series bound".to_owned(),
         }));
+        seen.extend(outcome.adjustments.iter().map(|one| {
+            match &one.adjustment.change {
+                Change::Entry(_) if one.usage.values().any(|usage| usage.count() < 0) => "entry below zero",
+                Change::Entry(_) => "entry",
+                Change::Void { .. } if one.usage.is_empty() => "void of nothing",
+                Change::Void { .. } => "void",
+            }
+            .to_owned()
+        }));
+        let below_zero = |usage: &&Aggregate| usage.count() < 0;
+        seen.extend(outcome.deltas.values().find(below_zero).map(|_| "delta below zero".to_owned()));
         seen.extend(outcome.levels.iter().map(|level| format!("limited: {}", level.limit.is_some())));
     }
     let expected = "Rejected(Malformed), Rejected(InvalidEvent), Rejected(InvalidValue), \
@@ -84,7 +97,7 @@ fn the_random_journals_hold_everything() {
         Conflict, Forwarded, Control, Count, Sum, Max, Min, Latest, Unique, Reached calls, Reached bytes, \
         Reached peak, Reached floor, Reached seats, Reached users, Resolved calls, Resolved bytes, \
         Resolved peak, Resolved floor, Resolved seats, Resolved users, conflict alert, series bound, \
-        limited: true, limited: false";
+        limited: true, limited: false, entry, entry below zero, void, void of nothing, delta below zero";
     let missing: Vec<_> = expected.split(", ").filter(|what| !seen.contains(*what)).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}");
 }

@@ -10,7 +10,7 @@ use support::streams::journal;
 use weir_core::{Hash128, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
-use weir_metering::outcome::{Alert, Outcome};
+use weir_metering::outcome::{Adjusted, Alert, Outcome};
 use weir_metering::record::{Batch, BodyRef};
 use weir_metering::shard::{PeriodTotal, Recovered, Shard};
 
@@ -31,6 +31,7 @@ fn recovered(next_offset: i64, outcome: &Outcome, catalogue: &Catalogue) -> Reco
         }
     }
     let limits: BTreeMap<_, _> = outcome.limits.iter().map(|set| (set.tenant.clone(), set.clone())).collect();
+    let counted = |one: &Adjusted| (one.adjustment.tenant.clone(), one.adjustment.id.clone());
     let total = |((tenant, meter, period), aggregate)| PeriodTotal { tenant, meter, period, aggregate };
     Recovered {
         next_offset,
@@ -38,6 +39,7 @@ fn recovered(next_offset: i64, outcome: &Outcome, catalogue: &Catalogue) -> Reco
         limits: limits.into_values().collect(),
         totals: totals.into_iter().map(total).collect(),
         series: series.into_iter().collect(),
+        adjustments: outcome.adjustments.iter().map(counted).collect(),
     }
 }
 

@@ -66,7 +66,11 @@ fn input(plan: &PlanVersion, invoice: u64) -> Result<InvoiceInput<'_>> {
 }
 
 fn usage(meter: u64, line: u64) -> Result<UsageOfPeriod> {
-    Ok(UsageOfPeriod { meter: name(meter)?, quantity: quantity(line)?, event_count: line % 100_000 })
+    Ok(UsageOfPeriod {
+        meter: name(meter)?,
+        quantity: quantity(line)?,
+        event_count: i64::try_from(line % 100_000)?,
+    })
 }
 
 /// From nothing to a billion units, with up to nine decimals.

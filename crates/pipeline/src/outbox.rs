@@ -18,7 +18,7 @@ use weir_backends::outbox::{self, Attempt, DueMessage, Lane, OutboxKind};
 use weir_backends::postgres::Pool;
 use weir_backends::private_address::is_private;
 use weir_wire::alert::WebhookEvent;
-use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTROL};
+use weir_wire::usage_record::{CONTROL_ADJUSTMENT, CONTROL_LIMITS, HEADER_CONTROL};
 
 /// When a webhook that failed is tried again: Standard Webhooks' schedule, about three days.
 const RETRY_AFTER_S: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -179,11 +179,10 @@ impl Delivery {
     }
 
     fn record(&self, due: &DueMessage) -> OutgoingRecord {
+        let control = |kind: &str| vec![(HEADER_CONTROL.to_owned(), kind.into())];
         let (topic, headers) = match due.message.kind {
-            OutboxKind::Control => {
-                let control = (HEADER_CONTROL.to_owned(), CONTROL_LIMITS.into());
-                (&self.kafka.usage_topic, vec![control])
-            }
+            OutboxKind::Control => (&self.kafka.usage_topic, control(CONTROL_LIMITS)),
+            OutboxKind::Adjustment => (&self.kafka.usage_topic, control(CONTROL_ADJUSTMENT)),
             OutboxKind::InvoiceTopic => (&self.kafka.invoices_topic, Vec::new()),
             OutboxKind::AlertTopic | OutboxKind::Webhook => (
                 &self.kafka.alerts_topic,

@@ -10,15 +10,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
+use weir_backends::ledger::adjustment::AdjustedUsage;
 use weir_backends::ledger_audit::BatchRow;
 use weir_backends::projection::{EventCursor, Projection, StoredEvent};
 use weir_core::time::DAY_MS;
-use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Timestamp};
+use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Quantity, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::event::EventBuffer;
 use weir_metering::identity::content_hash;
 use weir_metering::measure::Measurement;
+use weir_metering::meter::Aggregation;
 
 /// What events are metered by.
 #[derive(Debug)]
@@ -36,6 +38,19 @@ pub(crate) struct Part<'a> {
     pub(crate) measurement: &'a Measurement<'a>,
     pub(crate) hour: Timestamp,
     pub(crate) usage: Aggregate,
+}
+
+/// What an adjustment added, as the batches' deltas have it. A row that says of a count another
+/// quantity than number of events is no count, and differs from every delta.
+pub(crate) fn adjusted(catalogue: &Catalogue, row: &AdjustedUsage) -> Aggregate {
+    let AdjustedUsage { key, quantity, event_count: count, .. } = row;
+    let counts =
+        catalogue.meters().any(|meter| meter.key == key.meter && meter.aggregation == Aggregation::Count);
+    if counts && *quantity == Quantity::from_units(*count) {
+        Aggregate::Count { count: *count }
+    } else {
+        Aggregate::Sum { quantity: *quantity, count: *count }
+    }
 }
 
 impl Meters {

@@ -39,6 +39,8 @@ pub enum Mutation {
     CounterNotCompared,
     /// After a lost answer, a partition that is still ours is taken for a commit that happened.
     FoundOutByOwner,
+    /// A shard that is built again does not know which adjustments were counted.
+    AdjustmentsForgotten,
 }
 
 /// A mistake, how it is called, and within how many seeds it must be found.
@@ -111,6 +113,12 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::FoundOutByOwner,
         "found-out-by-owner",
         "after a lost answer only the owner is looked at",
+        500,
+    ),
+    case(
+        Mutation::AdjustmentsForgotten,
+        "adjustments-forgotten",
+        "a shard that is built again does not know the adjustments",
         500,
     ),
 ];

@@ -13,6 +13,9 @@ use crate::varint::{Cut, Reader, put, put_bytes, put_signed, put_size};
 
 /// Added to a kind whose quantity is whole units: it is then written in units.
 const WHOLE_UNITS: u8 = 0x10;
+/// Added to a kind whose count lies below zero (adjustments took more away than there was): its
+/// magnitude is written. Versions of Weir that do not know it refuse the blob.
+const NEGATIVE_COUNT: u8 = 0x20;
 /// Nano-units in a unit.
 const NANOS: i128 = weir_core::quantity::NANOS_PER_UNIT;
 
@@ -48,7 +51,7 @@ pub(crate) fn write(entries: &[(&UsageKey, &Aggregate)]) -> Vec<u8> {
     entries.iter().for_each(|(key, _)| put_size(&mut out, hours.index(key.hour.millis())));
     entries.iter().for_each(|(key, _)| put_size(&mut out, dimensions.index(key.dimensions.as_str())));
     entries.iter().for_each(|(_, aggregate)| out.push(kind_of(aggregate)));
-    entries.iter().for_each(|(_, aggregate)| put(&mut out, u128::from(aggregate.count())));
+    entries.iter().for_each(|(_, aggregate)| put(&mut out, u128::from(aggregate.count().unsigned_abs())));
     entries.iter().for_each(|(_, aggregate)| put_quantity(&mut out, aggregate));
     for (key, aggregate) in entries {
         if let Aggregate::Latest { time, offset, .. } = aggregate {
@@ -78,7 +81,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(UsageKey, Aggregate)>, Cut> {
     let hours = column(&mut reader, count, &hours)?;
     let dimensions = column(&mut reader, count, &dimensions)?;
     let kinds = reader.take(count)?;
-    let counts = repeat(count, || u64::try_from(reader.number()?).map_err(|_| Cut))?;
+    let counts =
+        kinds.iter().map(|kind| signed_count(&mut reader, *kind)).collect::<Result<Vec<_>, Cut>>()?;
     let quantities =
         kinds.iter().map(|kind| quantity(&mut reader, *kind)).collect::<Result<Vec<_>, Cut>>()?;
     let mut aggregates = Vec::with_capacity(count);
@@ -128,9 +132,24 @@ fn kind_of(aggregate: &Aggregate) -> u8 {
         Aggregate::Latest { .. } => 4,
         Aggregate::Unique { .. } => 5,
     };
+    let kind = if aggregate.count() < 0 { kind | NEGATIVE_COUNT } else { kind };
     match quantity_of(aggregate) {
         Some(quantity) if quantity.nanos() % NANOS == 0 => kind | WHOLE_UNITS,
         _ => kind,
+    }
+}
+
+/// A kind without what is added to it.
+fn plain(kind: u8) -> u8 {
+    kind & !(WHOLE_UNITS | NEGATIVE_COUNT)
+}
+
+fn signed_count(reader: &mut Reader<'_>, kind: u8) -> Result<i64, Cut> {
+    let count = i128::try_from(reader.number()?).map_err(|_| Cut)?;
+    match kind & NEGATIVE_COUNT {
+        0 => i64::try_from(count).map_err(|_| Cut),
+        _ if count == 0 => Err(Cut),
+        _ => i64::try_from(-count).map_err(|_| Cut),
     }
 }
 
@@ -152,7 +171,7 @@ fn put_quantity(out: &mut Vec<u8>, aggregate: &Aggregate) {
 }
 
 fn quantity(reader: &mut Reader<'_>, kind: u8) -> Result<Quantity, Cut> {
-    if !(1..=4).contains(&(kind & !WHOLE_UNITS)) {
+    if !(1..=4).contains(&plain(kind)) {
         return Ok(Quantity::ZERO);
     }
     let number = reader.signed()?;
@@ -163,11 +182,11 @@ fn quantity(reader: &mut Reader<'_>, kind: u8) -> Result<Quantity, Cut> {
 fn aggregate(
     reader: &mut Reader<'_>,
     kind: u8,
-    count: u64,
+    count: i64,
     quantity: Quantity,
     hour: Timestamp,
 ) -> Result<Aggregate, Cut> {
-    Ok(match kind & !WHOLE_UNITS {
+    Ok(match plain(kind) {
         0 => Aggregate::Count { count },
         1 => Aggregate::Sum { quantity, count },
         2 => Aggregate::Max { quantity, count },
@@ -235,7 +254,8 @@ mod tests {
         let latest = Aggregate::Latest { time: Timestamp::clamped(3_600_001), offset: 7, quantity, count: 1 };
         let unique = Aggregate::Unique { hashes: [Hash128(1), Hash128(2)].into(), count: 3 };
         let sum = Aggregate::Sum { quantity: Quantity::from_units(5), count: 2 };
-        write(&[(&key("a"), &latest), (&key("b"), &sum), (&key("c"), &unique)])
+        let taken_out = Aggregate::Count { count: -3 };
+        write(&[(&key("a"), &latest), (&key("b"), &sum), (&key("c"), &unique), (&key("d"), &taken_out)])
     }
 
     // The checksum around a blob hides these bytes from a test from outside.
@@ -258,7 +278,7 @@ mod tests {
     #[test]
     fn every_cut_is_an_error() {
         let bytes = written();
-        assert_eq!(read(&bytes).unwrap().len(), 3);
+        assert_eq!(read(&bytes).unwrap().len(), 4);
         for end in 0..bytes.len() {
             assert!(read(&bytes[..end]).is_err());
         }

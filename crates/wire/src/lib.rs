@@ -3,6 +3,7 @@
 //! Pure: no IO, no clock, no async. Input from outside never makes it panic; bytes that
 //! cannot be read become a reason and words.
 
+pub mod adjustment;
 pub mod alert;
 pub mod archive_file;
 pub mod avro;

@@ -7,6 +7,7 @@ use weir_metering::outcome::RejectReason;
 use weir_metering::quota::LimitSet;
 use weir_metering::record::{Batch, JournalRecord, RecordBody};
 
+use crate::adjustment;
 use crate::avro::{
     Frame, SchemaId, SchemaSet, Unreadable, decode_frame, decode_shipped, parse_frame,
     parse_frame_with_header,
@@ -17,7 +18,8 @@ use crate::replay::ReplayOrigin;
 
 /// The header with the media type of the value.
 pub const HEADER_CONTENT_TYPE: &str = "content-type";
-/// The header that makes a record a control record, with [`CONTROL_LIMITS`] or [`CONTROL_TICK`].
+/// The header that makes a record a control record, with [`CONTROL_LIMITS`],
+/// [`CONTROL_ADJUSTMENT`] or [`CONTROL_TICK`].
 pub const HEADER_CONTROL: &str = "weir-control";
 /// The header of a forwarded record: how often it was forwarded, in decimal.
 pub const HEADER_HOP: &str = "weir-hop";
@@ -33,6 +35,8 @@ const ATTRIBUTES: [&str; 6] = ["specversion", "id", "source", "type", "subject",
 const SPECVERSION_HEADER: &str = "ce_specversion";
 /// Limits of a tenant: the value is [`encode_limits`]'s.
 pub const CONTROL_LIMITS: &str = "limits";
+/// An adjustment of a tenant's usage: the value is [`crate::adjustment::encode`]'s.
+pub const CONTROL_ADJUSTMENT: &str = "adjustment";
 /// A tick: the value is empty.
 pub const CONTROL_TICK: &str = "tick";
 /// The value of [`HEADER_HOP`] on a record that was forwarded once.
@@ -115,6 +119,7 @@ impl<'a> Attributes<'a> {
 /// How a value is written, by its headers and first byte.
 enum Format {
     Limits,
+    Adjustment,
     Tick,
     UnknownControl,
     Structured,
@@ -131,6 +136,7 @@ fn format_of(record: &RawRecord<'_>) -> Format {
     if let Some(control) = record.header(HEADER_CONTROL) {
         return match control {
             b"limits" => Format::Limits,
+            b"adjustment" => Format::Adjustment,
             b"tick" => Format::Tick,
             _ => Format::UnknownControl,
         };
@@ -204,6 +210,10 @@ fn decode_body(
     let mut event: UsageEvent = match format_of(record) {
         Format::Tick => return Ok(RecordBody::Tick),
         Format::Limits => return decode_limits(payload).map(RecordBody::Limits),
+        Format::Adjustment => {
+            let (adjustment, seal) = adjustment::decode(payload)?;
+            return Ok(RecordBody::Adjustment { adjustment, seal });
+        }
         Format::Structured => decode_structured(payload)?,
         Format::Binary => {
             let content_type = record.text_header(HEADER_CONTENT_TYPE);
@@ -212,7 +222,9 @@ fn decode_body(
         }
         Format::Avro => record.frame().and_then(|frame| decode_frame(schemas, frame))?,
         Format::UnknownControl => {
-            return Err(EventProblem::malformed("the header weir-control holds neither limits nor tick"));
+            return Err(EventProblem::malformed(
+                "the header weir-control holds none of limits, adjustment and tick",
+            ));
         }
         Format::Batch => {
             return Err(EventProblem::malformed("a batch of CloudEvents; send one event a record"));

@@ -96,8 +96,12 @@ const BILLED: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
         t.currency, i.period_start, i.period_end, NULL::text AS draft
     FROM invoice i JOIN subscription s ON s.id = i.subscription JOIN tenant t ON t.id = s.tenant
-    WHERE i.sequence = 0 AND i.status IN ('finalized', 'paid') AND i.period_end >= $1
-      AND ($2::text IS NULL OR s.tenant = $2)
+    WHERE i.sequence = 0 AND i.status IN ('finalized', 'paid') AND ($2::text IS NULL OR s.tenant = $2)
+      AND (i.period_end >= $1 OR EXISTS (SELECT 1 FROM adjustment_usage a
+        WHERE a.tenant = i.tenant AND a.hour >= i.period_start AND a.hour < i.period_end
+          AND NOT EXISTS (SELECT 1 FROM invoice d
+            WHERE d.subscription = i.subscription AND d.period_start = i.period_start AND d.status <> 'draft'
+              AND (d.cut_generation, d.cut_offset) > (a.generation, a.\"offset\"))))
     ORDER BY i.period_end, s.legal_entity, s.tenant, s.id";
 
 const REACH: &str = "SELECT p.generation, p.folded_to, p.projected_to, p.next_offset, p.broker_time_max,
@@ -132,7 +136,8 @@ pub async fn due_periods(
         .collect()
 }
 
-/// Periods with a finalized invoice that end at `since` or later, the earliest first.
+/// Periods with a finalized invoice that end at `since` or later, or that an adjustment has
+/// changed since their last document, the earliest first.
 pub async fn billed_periods(
     pool: &Pool,
     since: Timestamp,

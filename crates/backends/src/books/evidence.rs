@@ -14,6 +14,7 @@ use super::due::{JournalReach, reach};
 use super::failed;
 use super::usage::exact;
 use crate::StoreError;
+use crate::ledger::adjustment::{self, AdjustedUsage};
 use crate::ledger::generation;
 use crate::ledger_audit::{BatchRow, batches_after};
 use crate::postgres::{Pool, SNAPSHOT};
@@ -34,7 +35,7 @@ pub struct UsageRow {
     /// The quantity; for `unique` meters it is not looked at.
     pub quantity: Quantity,
     /// How many events.
-    pub event_count: u64,
+    pub event_count: i64,
     /// `latest`: time and offset of the value.
     pub latest: Option<(Timestamp, i64)>,
     /// `unique`: the different values.
@@ -132,6 +133,11 @@ impl Evidence {
         batches_after(&mut self.snapshot, partition, after, PAGE).await
     }
 
+    /// What adjustments added to the usage of a partition, by rising position.
+    pub async fn adjusted(&mut self, partition: Partition) -> Result<Vec<AdjustedUsage>, StoreError> {
+        adjustment::usage(&mut self.snapshot, partition).await
+    }
+
     /// Usage rows of some tenants in one partition, by tenant, generation and key.
     pub async fn usage_rows(
         &mut self,
@@ -144,7 +150,7 @@ impl Evidence {
         {
             let row = UsageRow {
                 quantity: exact(Some(&quantity))?,
-                event_count: u64::try_from(events).map_err(|error| StoreError::corrupt(ATTEMPT, error))?,
+                event_count: events,
                 latest: latest_at.map(Timestamp::from).zip(latest_offset),
                 values: BTreeSet::new(),
             };

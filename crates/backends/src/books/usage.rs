@@ -45,7 +45,7 @@ pub struct MeterTotals {
     /// How many different values.
     pub unique: Quantity,
     /// How many events.
-    pub event_count: u64,
+    pub event_count: i64,
 }
 
 #[derive(FromRow)]
@@ -119,15 +119,13 @@ impl Row {
     fn totals(self) -> Result<Option<MeterTotals>, StoreError> {
         let Some(meter) = self.meter else { return Ok(None) };
         let meter = MeterKey::new(&meter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        let events = u64::try_from(self.event_count.unwrap_or(0))
-            .map_err(|error| StoreError::corrupt(ATTEMPT, format!("events of {meter}: {error}")))?;
         Ok(Some(MeterTotals {
             sum: exact(self.sum.as_deref())?,
             max: exact(self.max.as_deref())?,
             min: exact(self.min.as_deref())?,
             latest: exact(self.latest.as_deref())?,
             unique: Quantity::from_units(self.unique_count.unwrap_or(0)),
-            event_count: events,
+            event_count: self.event_count.unwrap_or(0),
             meter,
         }))
     }

@@ -1,13 +1,14 @@
 //! The commit: one statement, one round trip, all or nothing (invariant 6). It moves the
 //! partition, adds the batch row to the chain, puts alerts into the outbox and limits into
-//! force, if and only if the partition still stands where the batch begins, still has this
+//! force, keeps adjustments, if and only if the partition still stands where the batch begins, still has this
 //! owner, and the catalogue is the one that the batch was judged by.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use weir_core::{ContentSum, Generation, Partition, Timestamp};
-use weir_metering::outcome::Counts;
+use weir_metering::outcome::{Adjusted, Counts};
 
+use super::adjustment;
 use super::partition::OwnerToken;
 use crate::StoreError;
 use crate::journal::Fingerprint;
@@ -50,6 +51,8 @@ pub struct Commit {
     pub alerts: Vec<CommitAlert>,
     /// Limits that come into force, one entry a tenant at most.
     pub limits: Vec<CommitLimits>,
+    /// Adjustments that were counted.
+    pub adjustments: Vec<Adjusted>,
 }
 
 /// An alert on its way into the outbox.
@@ -122,6 +125,21 @@ const COMMIT: &str = "WITH moved AS (
         ON CONFLICT (tenant) DO UPDATE SET revision = EXCLUDED.revision, limits = EXCLUDED.limits,
             generation = EXCLUDED.generation, partition = EXCLUDED.partition, \"offset\" = EXCLUDED.\"offset\"
         WHERE limit_in_force.revision < EXCLUDED.revision
+    ), adjusted AS (
+        INSERT INTO adjustment (tenant, id, generation, partition, \"offset\", broker_time, who, why,
+            void_generation, void_offset, void_source, void_event_id)
+        SELECT a.tenant, a.id, moved.generation, moved.partition, a.\"offset\", a.broker_time, a.who, a.why,
+            a.void_generation, a.void_offset, a.void_source, a.void_event_id
+        FROM moved, jsonb_to_recordset($30) AS a (tenant text, id text, \"offset\" bigint,
+            broker_time timestamptz, who text, why text, void_generation integer, void_offset bigint,
+            void_source text, void_event_id text)
+    ), adjusted_usage AS (
+        INSERT INTO adjustment_usage (tenant, meter, hour, dimensions, generation, partition, \"offset\",
+            quantity, event_count)
+        SELECT u.tenant, u.meter, u.hour, u.dimensions, moved.generation, moved.partition, u.\"offset\",
+            u.quantity::numeric, u.event_count
+        FROM moved, jsonb_to_recordset($31) AS u (tenant text, meter text, hour timestamptz, dimensions text,
+            \"offset\" bigint, quantity text, event_count bigint)
     )
     SELECT EXISTS (SELECT 1 FROM moved), (SELECT version FROM catalog_head) = $11";
 const FIND_OUT: &str = "SELECT next_offset, owner FROM journal_partition WHERE partition = $1 FOR UPDATE";
@@ -163,6 +181,8 @@ pub async fn commit(pool: &Pool, commit: &Commit) -> Result<CommitAnswer, StoreE
         .bind(commit.limits.iter().map(|limits| limits.tenant.clone()).collect::<Vec<_>>())
         .bind(commit.limits.iter().map(|limits| limits.revision).collect::<Vec<_>>())
         .bind(commit.limits.iter().map(|limits| limits.limits.clone()).collect::<Vec<_>>())
+        .bind(adjustment::rows(&commit.adjustments))
+        .bind(adjustment::usage_rows(&commit.adjustments))
         .fetch_one(pool)
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;

@@ -1,6 +1,7 @@
 //! Postgres: partitions, the chain of batches, usage. Where the commit, the fold and the
 //! taking of partitions live; what they mean is decided elsewhere.
 
+pub mod adjustment;
 pub mod chain;
 pub mod commit;
 pub mod generation;

@@ -28,7 +28,7 @@ pub struct UsageTotal {
     /// The usage.
     pub quantity: Quantity,
     /// How many events it is made of.
-    pub event_count: u64,
+    pub event_count: i64,
 }
 
 /// Totals to be written.
@@ -128,6 +128,6 @@ fn total(row: TotalRow) -> Result<UsageTotal, StoreError> {
         hour: row.hour.into(),
         dimensions: row.dimensions,
         quantity,
-        event_count: u64::try_from(row.event_count).unwrap_or_default(),
+        event_count: row.event_count,
     })
 }

@@ -65,6 +65,7 @@ const VALUES: &str = "SELECT DISTINCT u.tenant, u.meter, p.starts_at, u.value_ha
     WHERE u.partition = $1 AND p.ends_at > $2 AND u.hour >= $2 - interval '32 days'";
 const FOLDED: &str = "SELECT folded_to FROM journal_partition WHERE partition = $1";
 const SERIES: &str = "SELECT tenant, meter, dimensions FROM series WHERE partition = $1";
+const ADJUSTMENTS: &str = "SELECT tenant, id FROM adjustment WHERE partition = $1";
 const LIMITS: &str = "SELECT tenant, revision, limits FROM limit_in_force WHERE partition = $1";
 
 fn corrupt(error: impl std::fmt::Display) -> StoreError {
@@ -156,7 +157,7 @@ fn aggregate(
     hashes: BTreeSet<Hash128>,
 ) -> Result<Aggregate, StoreError> {
     let quantity = |text: &str| Quantity::parse_total(text).map_err(corrupt);
-    let count = u64::try_from(row.event_count).map_err(corrupt)?;
+    let count = row.event_count;
     Ok(match aggregation {
         Aggregation::Count => Aggregate::Count { count },
         Aggregation::Sum => Aggregate::Sum { quantity: quantity(&row.sum)?, count },
@@ -186,6 +187,16 @@ pub async fn series(pool: &Pool, stand: FoldedTo) -> Result<Vec<SeriesKey>, Stor
         Ok((TenantId::new(&tenant).map_err(corrupt)?, MeterKey::new(&meter).map_err(corrupt)?, dimensions))
     };
     rows.into_iter().map(series).collect()
+}
+
+/// The adjustments that were ever counted in a partition: tenants and ids.
+pub async fn adjustments(pool: &Pool, partition: Partition) -> Result<Vec<(TenantId, String)>, StoreError> {
+    let rows: Vec<(String, String)> = sqlx::query_as(ADJUSTMENTS)
+        .bind(partition)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    rows.into_iter().map(|(tenant, id)| Ok((TenantId::new(&tenant).map_err(corrupt)?, id))).collect()
 }
 
 /// The limits that are in force in a partition.

@@ -239,7 +239,7 @@ impl Columns {
     fn push(&mut self, key: &UsageKey, quantity: Quantity, aggregate: &Aggregate) {
         self.push_key(key);
         self.quantities.push(quantity.to_string());
-        self.counts.push(i64::try_from(aggregate.count()).unwrap_or(i64::MAX));
+        self.counts.push(aggregate.count());
         if let Aggregate::Latest { time, offset, .. } = aggregate {
             self.latest_at.push(time.to_chrono());
             self.latest_offsets.push(*offset);

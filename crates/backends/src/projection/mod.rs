@@ -17,8 +17,13 @@ pub use rows::{EventRow, RollupRow, StoredEvent};
 use crate::StoreError;
 use crate::config::ClickHouseConfig;
 
-/// The schema, statement by statement.
-const SCHEMA: &str = include_str!("../../../../schemas/clickhouse/0001_projection.sql");
+/// The schema, in the order in which it is made, statement by statement.
+const SCHEMA: [&str; 2] = [
+    include_str!("../../../../schemas/clickhouse/0001_projection.sql"),
+    include_str!("../../../../schemas/clickhouse/0002_signed_counts.sql"),
+];
+/// The most events of one id that are looked for.
+const SAME_ID_MAX: u32 = 16;
 /// An insert is atomic below 1,048,449 rows.
 const INSERT_ROWS_MAX: usize = 500_000;
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -80,7 +85,7 @@ impl Projection {
         if !self.is_whole().await? {
             within(ATTEMPT, self.client.query("DROP TABLE IF EXISTS projection_mark SYNC").execute()).await?;
         }
-        for statement in statements(SCHEMA) {
+        for statement in SCHEMA.into_iter().flat_map(statements) {
             within(ATTEMPT, self.client.query(&statement).execute()).await?;
         }
         self.client.clear_cached_metadata().await;
@@ -257,6 +262,21 @@ impl Projection {
         cursor.map(EventCursor).map_err(|error| StoreError::clickhouse("read raw events", &error))
     }
 
+    /// A tenant's events of one source and id, by rising position: more than one where an id
+    /// came again after it was forgotten.
+    pub async fn events_of_id(
+        &self,
+        tenant: &TenantId,
+        source: &str,
+        id: &str,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        const FIND: &str = "SELECT ?fields FROM events_raw FINAL
+            WHERE tenant = ? AND source = ? AND id = ?
+            ORDER BY generation, partition, offset LIMIT ?";
+        let query = self.client.query(FIND).bind(tenant.as_str()).bind(source).bind(id).bind(SAME_ID_MAX);
+        within("look for an event", query.fetch_all()).await
+    }
+
     /// How many events a partition has below `to`, each counted once.
     pub async fn count_events(
         &self,
@@ -295,8 +315,9 @@ fn statements(schema: &str) -> Vec<String> {
 mod tests {
     #[test]
     fn the_schema_is_cut_at_semicolons_that_end_a_line() {
-        let found = super::statements(super::SCHEMA);
-        assert_eq!(found.len(), 5);
-        assert!(found.iter().all(|statement| statement.starts_with("CREATE ")));
+        let found: Vec<_> = super::SCHEMA.into_iter().flat_map(super::statements).collect();
+        assert_eq!(found.len(), 7);
+        let begins = |statement: &String| statement.starts_with("CREATE ") || statement.starts_with("ALTER ");
+        assert!(found.iter().all(begins));
     }
 }

@@ -128,7 +128,7 @@ pub struct RollupRow {
     /// Nano-units.
     pub quantity: i128,
     /// How many events.
-    pub event_count: u64,
+    pub event_count: i64,
     /// The epoch of the partition that it was written for; the highest is the truth.
     pub epoch: i64,
     /// How far usage was folded; within an epoch the furthest is the truth.

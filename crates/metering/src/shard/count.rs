@@ -88,7 +88,7 @@ impl Shard {
         work.outcome.alerts.extend(crossed.map(|crossing| scene.alert(&crossing)));
     }
 
-    fn bound_alert(&self, at: &At, owner: Owner) -> Alert {
+    pub(super) fn bound_alert(&self, at: &At, owner: Owner) -> Alert {
         let (tenant, meter) = (self.tenants.names.name(owner.tenant), self.tenants.meters.name(owner.meter));
         let series_max = self.config.series_max;
         let mut digest = Digest::new(&self.key, "series bound alert");

@@ -28,7 +28,7 @@ pub(super) struct NotCounted {
 }
 
 impl NotCounted {
-    /// A limit or a tick, which has been taken but is no event.
+    /// A limit, an adjustment or a tick, which has been taken but is no event.
     pub(super) fn control() -> Self {
         Self { verdict: Verdict::Control, detail: None, forward_to: None }
     }

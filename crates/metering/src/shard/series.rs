@@ -66,6 +66,36 @@ impl SeriesTable {
         }
     }
 
+    /// Adds what an adjustment changes in an hour to a series.
+    pub(super) fn merge(&mut self, number: u32, hour: Timestamp, change: &Aggregate) {
+        let series = &mut self.series[at(number)];
+        let Some((first, _)) = series.added else {
+            series.added = Some((hour, change.clone()));
+            self.changed.push(number);
+            return;
+        };
+        let place = if first == hour {
+            series.added.as_mut()
+        } else {
+            series.added_beside.iter_mut().find(|(other, _)| *other == hour)
+        };
+        match place {
+            Some((_, usage)) => {
+                let merged = usage.merge(change.clone());
+                assert!(
+                    merged.is_ok(),
+                    "a batch cannot hold the 10^6 adjustments that a sum needs to overflow"
+                );
+            }
+            None => series.added_beside.push((hour, change.clone())),
+        }
+    }
+
+    /// The dimension values of a series, as they stand in its usage key.
+    pub(super) fn dimensions_of(&self, number: u32) -> &str {
+        self.dimensions.name(self.series[at(number)].dimensions)
+    }
+
     /// What the batch added, which is then forgotten.
     pub(super) fn take_deltas(
         &mut self,

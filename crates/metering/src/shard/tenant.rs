@@ -263,6 +263,24 @@ impl MeterState {
         }
     }
 
+    /// Adds what an adjustment changes, which [`Aggregate::check_merge`] has let through. Returns
+    /// the usage of the period before and after.
+    pub(super) fn merge_into_total(&mut self, period: Span, change: &Aggregate) -> (Quantity, Quantity) {
+        let total = self.make_current(period);
+        match total {
+            Some((_, total)) => {
+                let before = total.quantity();
+                let merged = total.merge(change.clone());
+                assert!(merged.is_ok(), "a total takes what it was asked about");
+                (before, total.quantity())
+            }
+            None => {
+                *total = Some((period, change.clone()));
+                (Quantity::ZERO, change.quantity())
+            }
+        }
+    }
+
     /// Recovery: a total as the ledger has it.
     pub(super) fn set_total(&mut self, period: Span, total: Aggregate) {
         *self.make_current(period) = Some((period, total));

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use weir_core::journal::partition_of;
 use weir_core::time::{DAY_MS, HOUR_MS};
-use weir_core::{HashKey, HourAlignment, Quantity, Span, TenantId, Timestamp};
+use weir_core::{HashKey, HourAlignment, Position, Quantity, Span, TenantId, Timestamp};
+use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::aggregate::merge_deltas;
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::event::UsageEvent;
@@ -100,6 +101,13 @@ pub(crate) fn meters() -> Vec<Meter> {
             ..meter("seats", Aggregation::Latest)
         },
         meter("users", Aggregation::Unique),
+        // Events that only these take can be taken out again.
+        Meter {
+            event_type: "hit".into(),
+            dimensions: dims(&["region"]),
+            ..meter("hits", Aggregation::Count)
+        },
+        Meter { event_type: "hit".into(), ..meter("weight", Aggregation::Sum) },
     ]
 }
 
@@ -148,6 +156,31 @@ pub(crate) fn limit(meter: &str, units: i64, thresholds: &[u16]) -> Limit {
 
 pub(crate) fn batch(from: i64, to: i64, records: Vec<JournalRecord>) -> Batch {
     Batch::of(PARTITION, from, to, records)
+}
+
+/// The record of an adjustment as Weir writes it.
+pub(crate) fn adjustment_record(adjustment: Adjustment) -> RecordBody {
+    RecordBody::Adjustment { seal: adjustment.seal(&key()), adjustment }
+}
+
+/// An adjustment of one meter.
+pub(crate) fn entry(tenant: &TenantId, id: &str, entry: Entry) -> Adjustment {
+    let (who, why) = ("tests".to_owned(), "a test".to_owned());
+    Adjustment { id: id.to_owned(), tenant: tenant.clone(), who, why, change: Change::Entry(entry) }
+}
+
+/// The adjustment that takes out the event at an offset of the tests' partition, which the
+/// broker had at `broker_time`.
+pub(crate) fn void(offset: i64, broker_time: Timestamp, event: &UsageEvent) -> Option<Adjustment> {
+    let position = Position { generation: config().generation, partition: PARTITION, offset };
+    let event = UsageEvent { time: Some(event.time_or(broker_time)), ..event.clone() };
+    Some(Adjustment {
+        id: void_id(position),
+        tenant: TenantId::new(&event.tenant).ok()?,
+        who: "tests".to_owned(),
+        why: "a test".to_owned(),
+        change: Change::Void { position, event },
+    })
 }
 
 /// Applies one record, which stands at the shard's next offset.
@@ -200,6 +233,7 @@ pub(crate) fn join(outcomes: impl IntoIterator<Item = (usize, Outcome)>) -> Outc
         joined.forwards.extend(next.forwards);
         joined.alerts.extend(next.alerts);
         joined.limits.extend(next.limits);
+        joined.adjustments.extend(next.adjustments);
         levels.extend(next.levels.into_iter().map(|l| ((l.tenant.clone(), l.meter.clone()), l)));
         joined.broker_time_max = next.broker_time_max;
     }

@@ -2,8 +2,9 @@
 //! that step back and leap, in a world small enough that everything meets everything.
 
 use proptest::prelude::*;
-use weir_core::Timestamp;
 use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{Hash128, Quantity, TenantId, Timestamp};
+use weir_metering::adjustment::Entry;
 use weir_metering::event::UsageEvent;
 use weir_metering::outcome::RejectReason;
 use weir_metering::quota::LimitSet;
@@ -26,6 +27,18 @@ enum Draft {
         back: usize,
         other_age_ms: Option<i64>,
         hops: u8,
+    },
+    /// The event of an earlier record is taken out, whether it was accepted or not; `of_weir`:
+    /// by Weir, else by somebody who has no key.
+    Void {
+        back: usize,
+        of_weir: bool,
+    },
+    Entry {
+        tenant: TenantId,
+        id: u8,
+        entry: Entry,
+        age_ms: i64,
     },
     Body(RecordBody),
 }
@@ -56,7 +69,7 @@ fn event() -> impl Strategy<Value = Draft> {
         2 => prop::sample::select(vec!["-4", "2.5", "1e-07", "0.0000000001", "abc", "1000000000000000"])
             .prop_map(str::to_owned),
     ];
-    let kinds = prop::sample::select(vec!["use", "use", "gauge", "unheard-of"]);
+    let kinds = prop::sample::select(vec!["use", "use", "hit", "hit", "gauge", "unheard-of"]);
     let region = prop::option::of(0_u8..6);
     (tenants, 0_u16..400, kinds, age_ms(), values, region, 0_u8..8).prop_map(
         |(tenant, id, event_type, age_ms, value, region, rare)| {
@@ -75,7 +88,7 @@ fn event() -> impl Strategy<Value = Draft> {
 }
 
 fn limits() -> impl Strategy<Value = Draft> {
-    let names = vec!["calls", "bytes", "peak", "floor", "seats", "users", "no-such-meter"];
+    let names = vec!["calls", "bytes", "peak", "floor", "seats", "users", "hits", "weight", "no-such-meter"];
     let thresholds = prop::sample::select(vec![&[50, 100][..], &[10, 80, 100, 150], &[], &[1, 1000]]);
     let one =
         (prop::sample::subsequence(names, 0..5), 0_i64..60, thresholds).prop_map(|(meters, units, t)| {
@@ -88,6 +101,30 @@ fn limits() -> impl Strategy<Value = Draft> {
     })
 }
 
+fn adjustment() -> impl Strategy<Value = Draft> {
+    let tenants = prop_oneof![
+        8 => (0_usize..3).prop_map(|n| tenant(true, n)),
+        1 => prop::sample::select(vec![tenant(true, 4), tenant(false, 0)]),
+    ];
+    let meters =
+        prop::sample::select(vec!["calls", "calls", "bytes", "bytes", "peak", "users", "no-such-meter"]);
+    let ages = prop_oneof![6 => 0..config().window_ms, 2 => 0..300 * DAY_MS, 1 => -3 * HOUR_MS..0];
+    let region = prop::option::of(0_u8..6);
+    (tenants, 0_u8..12, meters, ages, -12_i64..12, region).prop_map(
+        |(tenant, id, meter, age_ms, units, region)| {
+            let region = region.map(|region| ("region".to_owned(), format!("r{region}")));
+            let entry = Entry {
+                meter: super::meter_key(meter),
+                dimensions: region.into_iter().collect(),
+                at: Timestamp::EPOCH,
+                quantity: Quantity::from_units(units),
+                event_count: units,
+            };
+            Draft::Entry { tenant, id, entry, age_ms }
+        },
+    )
+}
+
 fn draft() -> impl Strategy<Value = Draft> {
     let unreadable = RecordBody::Unreadable { reason: RejectReason::Malformed, detail: "no event".into() };
     prop_oneof![
@@ -95,6 +132,8 @@ fn draft() -> impl Strategy<Value = Draft> {
         4 => (1_usize..30, prop::option::weighted(0.3, 0..DAY_MS), 0_u8..2)
             .prop_map(|(back, other_age_ms, hops)| Draft::Again { back, other_age_ms, hops }),
         2 => limits(),
+        2 => adjustment(),
+        2 => (1_usize..30, prop::bool::weighted(0.9)).prop_map(|(back, of_weir)| Draft::Void { back, of_weir }),
         1 => Just(Draft::Body(RecordBody::Tick)),
         1 => Just(Draft::Body(unreadable)),
     ]
@@ -132,6 +171,24 @@ fn body(
 ) -> RecordBody {
     match draft {
         Draft::Body(body) => body,
+        Draft::Void { back, of_weir } => {
+            let earlier = records.len().checked_sub(back).map(|at| &records[at]);
+            let Some(JournalRecord { offset, broker_time, body: RecordBody::Event { event, .. } }) = earlier
+            else {
+                return RecordBody::Tick;
+            };
+            let Some(adjustment) = super::void(*offset, *broker_time, event) else { return RecordBody::Tick };
+            match super::adjustment_record(adjustment) {
+                RecordBody::Adjustment { adjustment, seal } if !of_weir => {
+                    RecordBody::Adjustment { adjustment, seal: Hash128(seal.0 ^ 1) }
+                }
+                sealed => sealed,
+            }
+        }
+        Draft::Entry { tenant, id, mut entry, age_ms } => {
+            entry.at = time(Some(age_ms)).unwrap_or_default();
+            super::adjustment_record(super::entry(&tenant, &id.to_string(), entry))
+        }
         Draft::Event { mut event, age_ms, hops } => {
             event.time = time(age_ms);
             RecordBody::Event { event, hops }

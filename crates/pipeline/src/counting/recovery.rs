@@ -138,6 +138,7 @@ async fn rebuild<W: World>(
         limits: shared.ledger.limits(row.partition).await?,
         totals: shared.ledger.totals(stand, ends_after, &catalogue).await?,
         series: shared.ledger.series(stand).await?,
+        adjustments: shared.ledger.adjustments(row.partition).await?,
     };
     let config = ShardConfig {
         generation: row.generation,

@@ -270,6 +270,7 @@ fn change(
         engine_version: ENGINE_VERSION,
         alerts: alerts.collect(),
         limits,
+        adjustments: outcome.adjustments.clone(),
     }
 }
 

@@ -44,6 +44,9 @@ impl Judge<'_> {
             RecordBody::Limits(_) | RecordBody::Tick => {
                 Err("a control record is not sent again: set the limits anew".to_owned())
             }
+            RecordBody::Adjustment { .. } => {
+                Err("a control record is not sent again: adjust the usage anew".to_owned())
+            }
             RecordBody::Unreadable { detail, .. } => Err(detail.clone()),
         }
     }

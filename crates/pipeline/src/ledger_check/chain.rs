@@ -1,9 +1,10 @@
 //! The chain of batches, walked beside the raw events that it stands for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
+use weir_backends::ledger::adjustment::AdjustedUsage;
 use weir_backends::ledger_audit::{BatchRow, Snapshot};
 use weir_core::Generation;
 use weir_metering::aggregate::{Aggregate, UsageKey};
@@ -30,8 +31,10 @@ pub(super) async fn walk(
     let broker_time_max = row.broker_time_max;
     let projected = ledger.projected(partition).await?;
     let reach = Reach { generation, projected, broker_time_max, kept_ms: recount::kept_ms(clickhouse) };
+    let adjusted = ledger.adjusted(partition).await?.into();
     let mut walk = Walk {
         meters,
+        adjusted,
         reach,
         series: Series::new(series_max),
         usage: Counted::new(),
@@ -63,6 +66,8 @@ pub(super) async fn walk(
 
 struct Walk<'a> {
     meters: &'a Meters,
+    /// What adjustments added that stand beyond the batches that were walked.
+    adjusted: VecDeque<AdjustedUsage>,
     reach: Reach,
     series: Series,
     usage: Counted,
@@ -93,11 +98,25 @@ impl Walk<'_> {
             }
         }
         self.found.events += found.count;
+        self.adjust(batch, &mut recounted);
         // Above it are rows of whoever counted before a ledger was restored, perhaps.
         if !self.is_unprojected(batch) {
             self.compare(&place, &Link::of(batch), &found, &recounted);
         }
         self.add(batch, usage)
+    }
+
+    /// Adds what the adjustments within a batch changed.
+    fn adjust(&mut self, batch: &BatchRow, recounted: &mut Recounted<'_>) {
+        let end = (batch.generation, batch.to);
+        while let Some(row) = self.adjusted.pop_front_if(|row| (row.generation, row.offset) < end) {
+            if (row.generation, row.offset) < (batch.generation, batch.from) {
+                self.found.differs(format!("the adjustment at {}: no batch covers it", row.offset));
+                continue;
+            }
+            let usage = recount::adjusted(&self.meters.catalogue, &row);
+            recounted.add_adjusted(row.key, usage, &mut self.series);
+        }
     }
 
     fn is_unprojected(&self, batch: &BatchRow) -> bool {
@@ -157,6 +176,9 @@ impl Walk<'_> {
         let end = end.map_or(row.first_offset, |(_, end)| end);
         if end != row.next_offset {
             self.found.differs(format!("the chain ends at offset {end}, but {} is next", row.next_offset));
+        }
+        if let Some(beyond) = self.adjusted.front() {
+            self.found.differs(format!("the adjustment at {}: no batch covers it", beyond.offset));
         }
         let notes = &mut self.found.notes;
         if row.projected_to < row.next_offset {

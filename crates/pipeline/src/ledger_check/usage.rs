@@ -78,12 +78,23 @@ impl<'a> Recounted<'a> {
             dimensions: part.measurement.dimensions(),
         };
         let key = series.place(key, self.batch);
+        self.add_usage(key, part.usage);
+    }
+
+    /// Adds what an adjustment changed, under the key that it was counted by.
+    pub(super) fn add_adjusted(&mut self, key: UsageKey, usage: Aggregate, series: &mut Series) {
+        // Noted as a series, so that later events find it.
+        let key = if key.dimensions == OTHER_DIMENSIONS { key } else { series.place(key, self.batch) };
+        self.add_usage(key, usage);
+    }
+
+    fn add_usage(&mut self, key: UsageKey, usage: Aggregate) {
         let Some(total) = self.usage.get_mut(&key) else {
-            self.usage.insert(key, part.usage);
+            self.usage.insert(key, usage);
             return;
         };
         // What overflows was not counted, so it shows as a difference.
-        let _overflown = total.merge(part.usage);
+        let _overflown = total.merge(usage);
     }
 
     pub(super) fn compare(&self, place: &str, found: &mut PartitionCheck) {
@@ -92,7 +103,7 @@ impl<'a> Recounted<'a> {
             let (counted, again) = (self.batch.get(key), self.usage.get(key));
             if counted != again {
                 found.differs(format!(
-                    "{place}: usage of {}: it counted {}, ClickHouse's events make {}",
+                    "{place}: usage of {}: it counted {}, ClickHouse's events and the adjustments make {}",
                     named(key),
                     said(counted),
                     said(again)
@@ -135,6 +146,6 @@ fn said(usage: Option<&Aggregate>) -> String {
     usage.map_or_else(|| "nothing".to_owned(), |usage| shown((usage.quantity(), usage.count())))
 }
 
-fn shown((quantity, count): (weir_core::Quantity, u64)) -> String {
+fn shown((quantity, count): (weir_core::Quantity, i64)) -> String {
     format!("{quantity} from {count} events")
 }

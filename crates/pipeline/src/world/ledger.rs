@@ -11,7 +11,7 @@ use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_backends::ledger::usage::{Folding, Unfolded};
-use weir_core::{Generation, Partition, Timestamp};
+use weir_core::{Generation, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::identity::Day;
@@ -98,6 +98,12 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     /// Every series that was ever counted in a partition; a transient error as above.
     fn series(&self, stand: FoldedTo) -> impl Future<Output = Result<Vec<SeriesKey>, StoreError>> + Send;
+
+    /// Every adjustment that was ever counted in a partition: tenant and id.
+    fn adjustments(
+        &self,
+        partition: Partition,
+    ) -> impl Future<Output = Result<Vec<(TenantId, String)>, StoreError>> + Send;
 
     /// The version of meters and tenants that is in force.
     fn catalogue_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;

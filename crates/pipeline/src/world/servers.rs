@@ -25,7 +25,7 @@ use weir_backends::ledger::usage::{self, Folding, Unfolded};
 use weir_backends::postgres::Pool;
 use weir_backends::projection::{EventRow, Projection, RollupRow};
 use weir_backends::{StoreError, catalog};
-use weir_core::{Generation, Partition, Timestamp};
+use weir_core::{Generation, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::identity::{Answers, Day, RememberedId, SealedFile, Suspects};
@@ -364,6 +364,10 @@ impl Ledger for PostgresLedger {
         catalogue: &Catalogue,
     ) -> Result<Vec<PeriodTotal>, StoreError> {
         within(READ_WITHIN, standing::totals(&self.pool, stand, ends_after, catalogue)).await
+    }
+
+    async fn adjustments(&self, partition: Partition) -> Result<Vec<(TenantId, String)>, StoreError> {
+        within(READ_WITHIN, standing::adjustments(&self.pool, partition)).await
     }
 
     async fn series(&self, stand: FoldedTo) -> Result<Vec<SeriesKey>, StoreError> {

@@ -69,7 +69,7 @@ async fn a_changed_raw_event_is_found() {
     let more = "INSERT INTO events_raw
         SELECT generation, partition, offset, broker_time, tenant, source, id, type, time,
             mapUpdate(data, map('bytes', '70.6')), epoch + 1 FROM events_raw WHERE offset = 0";
-    let found = "bytes: the raw events say 160.600000001 from 3 events, the ledger says 160.500000001";
+    let found = "bytes: the raw events and adjustments say 160.600000001 from 3 events, the ledger says 160.500000001";
     check("proofs_event", Change::Projection(more), false, found).await;
 }
 

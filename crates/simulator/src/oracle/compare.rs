@@ -240,7 +240,7 @@ fn usage(servers: &Servers, told: &Told<'_>) -> Option<String> {
 
 type Row = (String, String, i64, String);
 
-fn expected_usage(told: &Told<'_>) -> BTreeMap<Row, (i128, u64)> {
+fn expected_usage(told: &Told<'_>) -> BTreeMap<Row, (i128, i64)> {
     let row = |(key, (tally, sum)): (&super::fold::Key, &(Tally, super::tallies::Sum))| {
         let (tenant, meter, hour, dimensions) = key.clone();
         ((tenant, meter.to_owned(), hour, dimensions), (sum.nanos(*tally), sum.events))

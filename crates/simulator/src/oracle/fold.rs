@@ -7,7 +7,7 @@ use weir_core::time::{DAY_MS, HOUR_MS};
 
 use super::alerts::{self, Crossing, Spot};
 use super::invoices::Counted;
-use super::reading::{Event, Limit, Limits, Reading, nanos};
+use super::reading::{Adjustment, Change, Event, Limit, Limits, Reading, nanos};
 use super::tallies::{Part, Sum};
 use crate::scenario::{Cast, FUTURE_MS, METERS, MeterFacts, Tally, WINDOW_MS};
 
@@ -42,6 +42,8 @@ pub(super) struct Fold<'a> {
     series: BTreeMap<(String, &'static str), BTreeSet<String>>,
     past_bound: BTreeSet<(String, &'static str)>,
     pub(super) limits: BTreeMap<String, Limits>,
+    /// Tenants and ids of adjustments that were counted.
+    adjusted: BTreeSet<(String, String)>,
     conflict_hours: BTreeSet<(String, i64)>,
     pub(super) alerts: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl<'a> Fold<'a> {
             series: BTreeMap::new(),
             past_bound: BTreeSet::new(),
             limits: BTreeMap::new(),
+            adjusted: BTreeSet::new(),
             conflict_hours: BTreeSet::new(),
             alerts: Vec::new(),
         }
@@ -76,6 +79,7 @@ impl<'a> Fold<'a> {
             Reading::Tick => End::Control,
             Reading::Garbage => End::Rejected("malformed"),
             Reading::Limits(limits) => self.take_limits(spot, limits),
+            Reading::Adjustment(adjustment) => self.take_adjustment(spot, adjustment, known),
             Reading::Event(event) => self.take_event(spot, event, known),
         }
     }
@@ -129,6 +133,39 @@ impl<'a> Fold<'a> {
         End::Control
     }
 
+    fn take_adjustment(
+        &mut self,
+        spot: Spot,
+        adjustment: &Adjustment,
+        known: impl FnOnce(&str) -> bool,
+    ) -> End {
+        let Adjustment { tenant, id, time_ms, change } = adjustment;
+        if self.cast.home(tenant) != self.partition {
+            return End::Rejected("misrouted");
+        }
+        let name = (tenant.clone(), id.clone());
+        if self.adjusted.contains(&name) {
+            return End::Control;
+        }
+        if let Change::Void(event) = change
+            && (event.id.is_empty() || event.id.chars().any(char::is_control))
+        {
+            return End::Rejected("invalid_event");
+        }
+        if *time_ms > self.now_ms + FUTURE_MS {
+            return End::Rejected("in_future");
+        }
+        if !known(tenant) {
+            return End::Rejected("unknown_tenant");
+        }
+        let Some(changes) = changes(change) else { return End::Rejected("invalid_value") };
+        self.adjusted.insert(name);
+        for (meter, value, signed) in changes {
+            self.grow(spot, (tenant, &value), *time_ms, meter, &signed);
+        }
+        End::Control
+    }
+
     fn take_event(&mut self, spot: Spot, event: &Event, known: impl FnOnce(&str) -> bool) -> End {
         if event.id.is_empty() || event.id.chars().any(char::is_control) {
             return End::Rejected("invalid_event");
@@ -168,7 +205,8 @@ impl<'a> Fold<'a> {
         }
         self.ids.insert(name, First { event: event.clone(), arrived_ms: self.now_ms });
         for (meter, part) in parts {
-            self.count(spot, event, time_ms, meter, &part);
+            let value = event.data.get(meter.dimension).map_or("", String::as_str);
+            self.grow(spot, (&event.tenant, value), time_ms, meter, &Growth::Event(part));
         }
         End::Accepted
     }
@@ -179,24 +217,32 @@ impl<'a> Fold<'a> {
         self.now_ms < day_end_ms + WINDOW_MS + FUTURE_MS
     }
 
-    fn count(&mut self, spot: Spot, event: &Event, time_ms: i64, meter: &MeterFacts, part: &Part) {
-        let at = (time_ms, spot.offset);
-        let tenant = &event.tenant;
-        let dimensions = self.dimensions(spot, event, meter);
+    fn grow(
+        &mut self,
+        spot: Spot,
+        (tenant, value): (&String, &str),
+        time_ms: i64,
+        meter: &MeterFacts,
+        growth: &Growth,
+    ) {
+        let add = |sum: &mut Sum| match growth {
+            Growth::Event(part) => sum.add(meter.tally, part, (time_ms, spot.offset)),
+            Growth::Signed(events, nanos) => sum.adjust(*events, *nanos),
+        };
+        let dimensions = self.dimensions(spot, (tenant, value), meter);
         let Some(cast) = self.cast.tenants.iter().find(|cast| cast.name == *tenant) else { return };
         let past_ms = i64::from(cast.minutes) * 60_000;
         let hour_ms = (time_ms - past_ms).div_euclid(HOUR_MS) * HOUR_MS + past_ms;
         let key = (tenant.clone(), meter.key, hour_ms, dimensions);
-        self.usage.entry(key).or_insert_with(|| (meter.tally, Sum::default())).1.add(meter.tally, part, at);
+        add(&mut self.usage.entry(key).or_insert_with(|| (meter.tally, Sum::default())).1);
         let holds = |period: &&Span| period.start.millis() <= time_ms && time_ms < period.end.millis();
         let Some(period) = cast.periods.iter().find(holds).copied() else { return };
         let total = self
             .totals
             .entry((tenant.clone(), meter.key, period.start.millis()))
             .or_insert_with(|| (period, meter.tally, Sum::default()));
-        let fresh = total.2.events == 0;
-        let before = if fresh { 0 } else { total.2.nanos(meter.tally) };
-        total.2.add(meter.tally, part, at);
+        let before = total.2.nanos(meter.tally);
+        add(&mut total.2);
         let after = total.2.nanos(meter.tally);
         let limit = self.limits.get(tenant).and_then(|limits| limits.by_meter.get(meter.key));
         let Some(limit) = limit.filter(|_| period.end.millis() > self.now_ms) else { return };
@@ -209,13 +255,12 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The dimensions under which an event is counted: past the bound, `other`.
-    fn dimensions(&mut self, spot: Spot, event: &Event, meter: &MeterFacts) -> String {
+    /// The dimensions under which usage is counted: past the bound, `other`.
+    fn dimensions(&mut self, spot: Spot, (tenant, value): (&String, &str), meter: &MeterFacts) -> String {
         if meter.dimension.is_empty() {
             return "{}".to_owned();
         }
-        let value = event.data.get(meter.dimension).map_or("", String::as_str);
-        let name = (event.tenant.clone(), meter.key);
+        let name = (tenant.clone(), meter.key);
         let known = self.series.entry(name.clone()).or_default();
         let bound = usize::try_from(self.cast.series_max).unwrap_or(0);
         if known.contains(value) || known.len() < bound {
@@ -223,7 +268,7 @@ impl<'a> Fold<'a> {
             return format!("{{\"{}\":\"{value}\"}}", meter.dimension);
         }
         if self.past_bound.insert(name) {
-            self.alerts.push(alerts::series(spot, &event.tenant, meter.key, self.cast.series_max));
+            self.alerts.push(alerts::series(spot, tenant, meter.key, self.cast.series_max));
         }
         "{\"other\":\"true\"}".to_owned()
     }
@@ -252,6 +297,44 @@ impl<'a> Fold<'a> {
             .and_then(|facts| self.totals.get(&(tenant.to_owned(), facts.key, period.start.millis())));
         let used = total.filter(|_| !over).map_or(0, |(_, tally, sum)| sum.nanos(*tally));
         Some((limit.map(|limit| limit.nanos), *period, used))
+    }
+}
+
+/// What usage grows by.
+enum Growth {
+    Event(Part),
+    /// Events and thousand-millionths.
+    Signed(i64, i128),
+}
+
+/// What an adjustment changes: meters, their dimension's value, by how much; `None` where a
+/// meter cannot do it.
+fn changes(change: &Change) -> Option<Vec<(&'static MeterFacts, String, Growth)>> {
+    match change {
+        Change::Entry { meter, dimensions, events, nanos } => {
+            let meter = METERS.iter().find(|facts| facts.key == meter)?;
+            let known = dimensions.keys().all(|name| name == meter.dimension);
+            let additive = match meter.tally {
+                Tally::Count => i128::from(*events) * 1_000_000_000 == *nanos,
+                Tally::Sum => true,
+                _ => false,
+            };
+            let value = dimensions.get(meter.dimension).cloned().unwrap_or_default();
+            let nanos = if meter.tally == Tally::Count { 0 } else { *nanos };
+            (known && additive).then(|| vec![(meter, value, Growth::Signed(*events, nanos))])
+        }
+        Change::Void(event) => {
+            let taking = METERS.iter().filter(|meter| meter.event_type == event.event_type);
+            let change = |meter: &'static MeterFacts| {
+                let value = event.data.get(meter.dimension).cloned().unwrap_or_default();
+                match (meter.tally, part_of(meter, event)?) {
+                    (Tally::Count, _) => Some((meter, value, Growth::Signed(-1, 0))),
+                    (Tally::Sum, Part::Number(number)) => Some((meter, value, Growth::Signed(-1, -number))),
+                    _ => None,
+                }
+            };
+            taking.map(change).collect()
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) type Cut = (i64, String, i64);
 pub(super) struct Counted {
     pub(super) now_ms: i64,
     /// Quantity in thousand-millionths, and events.
-    pub(super) meters: BTreeMap<&'static str, (i128, u64)>,
+    pub(super) meters: BTreeMap<&'static str, (i128, i64)>,
 }
 
 /// A line of a document: meter (empty for the fee), quantity in thousand-millionths, events,

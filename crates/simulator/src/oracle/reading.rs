@@ -11,6 +11,7 @@ use weir_core::Timestamp;
 pub(super) enum Reading {
     Event(Event),
     Limits(Limits),
+    Adjustment(Adjustment),
     Tick,
     /// Bytes that are no event.
     Garbage,
@@ -44,6 +45,24 @@ pub(super) struct Limit {
     pub(super) percents: Vec<i128>,
 }
 
+/// Usage that someone decided.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Adjustment {
+    pub(super) tenant: String,
+    pub(super) id: String,
+    pub(super) time_ms: i64,
+    pub(super) change: Change,
+}
+
+/// What an adjustment changes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Change {
+    /// Usage of a meter: events and thousand-millionths.
+    Entry { meter: String, dimensions: BTreeMap<String, String>, events: i64, nanos: i128 },
+    /// An event is taken out.
+    Void(Event),
+}
+
 /// Reads a record.
 pub(super) fn read(record: &OwnedRecord) -> Reading {
     let header = |name: &str| {
@@ -53,6 +72,7 @@ pub(super) fn read(record: &OwnedRecord) -> Reading {
     let payload = record.payload.as_deref().unwrap_or_default();
     match header("weir-control") {
         Some(b"tick") => return Reading::Tick,
+        Some(b"adjustment") => return adjustment(payload).map_or(Reading::Garbage, Reading::Adjustment),
         Some(_) => return limits(payload).map_or(Reading::Garbage, Reading::Limits),
         None => {}
     }
@@ -80,6 +100,43 @@ fn event(payload: &[u8], forwarded: bool) -> Option<Event> {
         data: data.iter().map(|(name, value)| (name.clone(), member(value))).collect(),
         forwarded,
     })
+}
+
+fn adjustment(payload: &[u8]) -> Option<Adjustment> {
+    let value: Value = serde_json::from_slice(payload).ok()?;
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+    let texts = |of: Option<&Value>| {
+        let members = of?.as_object()?.iter();
+        let texts = members.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        texts.collect::<Option<BTreeMap<_, _>>>()
+    };
+    let time_ms = |of: &Value, name: &str| Some(Timestamp::parse(&text(of, name)?).ok()?.millis());
+    let tenant = text(&value, "tenant")?;
+    let (time_ms, change) = match (value.get("entry"), value.get("void")) {
+        (Some(entry), None) => {
+            let change = Change::Entry {
+                meter: text(entry, "meter")?,
+                dimensions: texts(entry.get("dimensions"))?,
+                events: entry.get("event_count")?.as_i64()?,
+                nanos: nanos(&text(entry, "quantity")?)?,
+            };
+            (time_ms(entry, "at")?, change)
+        }
+        (None, Some(void)) => {
+            let event = Event {
+                tenant: tenant.clone(),
+                source: text(void, "source")?,
+                id: text(void, "id")?,
+                event_type: text(void, "type")?,
+                time_ms: time_ms(void, "time"),
+                data: texts(void.get("data"))?,
+                forwarded: false,
+            };
+            (event.time_ms?, Change::Void(event))
+        }
+        _ => return None,
+    };
+    Some(Adjustment { id: text(&value, "id")?, tenant, time_ms, change })
 }
 
 fn limits(payload: &[u8]) -> Option<Limits> {

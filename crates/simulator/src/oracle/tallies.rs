@@ -7,7 +7,7 @@ use crate::scenario::Tally;
 /// What events come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    pub(super) events: u64,
+    pub(super) events: i64,
     total: i128,
     latest: Option<(i64, i64)>,
     values: BTreeSet<String>,
@@ -43,6 +43,12 @@ impl Sum {
                 }
             }
         }
+    }
+
+    /// Adds what an adjustment changes.
+    pub(super) fn adjust(&mut self, events: i64, nanos: i128) {
+        self.events += events;
+        self.total += nanos;
     }
 
     /// The usage in thousand-millionths.

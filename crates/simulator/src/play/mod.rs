@@ -1,6 +1,7 @@
 //! A seed, played: the script and the processes on one stage, decision by decision, until
 //! everything is done and everything has settled; then the oracle is asked.
 
+mod adjusting;
 mod billing;
 mod director;
 mod faults;

@@ -35,6 +35,10 @@ impl Play {
                 self.stage.state().servers.journal.log_mut(*partition).high += count;
             }
             Act::Limits(tenant, revision, limits) => self.change_limits(tenant, *revision, limits),
+            Act::Adjust(tenant, id, meter, units, ago_ms) => {
+                self.adjust(tenant, &format!("a{id}"), meter, *units, *ago_ms);
+            }
+            Act::Void(back) => self.void(*back),
             Act::CreateTenant(number) => self.create_tenant(*number),
             Act::Pass(ms) => self.pass(*ms),
             Act::BrokerClock(wrong_ms) => {

@@ -22,6 +22,10 @@ pub enum Act {
     Hole(i32, i64),
     /// A tenant's limits change: tenant, revision, and (meter, limit, thresholds) of each.
     Limits(String, i64, Vec<(&'static str, i64, Vec<u16>)>),
+    /// Usage of a meter is adjusted: tenant, id, meter, units, how long ago in milliseconds.
+    Adjust(String, u64, &'static str, i64, i64),
+    /// An event that stands in its home (counted back from the last that can be) is taken out.
+    Void(u64),
     /// A tenant is created.
     CreateTenant(usize),
     /// Time passes, in milliseconds.
@@ -124,6 +128,29 @@ impl Script {
             acts.push(Act::Pass(chance.between(1_000, 60_000)));
         }
         Self { acts }
+    }
+}
+
+impl Script {
+    /// The same, and in some of them usage is adjusted in between. From a chance of its own, so that the
+    /// other scripts stay as they are.
+    pub(crate) fn adjusted(mut self, cast: &Cast, chance: &mut Chance) -> Self {
+        if !chance.per_mille(300) {
+            return self;
+        }
+        for _ in 0..chance.between(1, 12) {
+            let act = if chance.per_mille(500) {
+                Act::Void(chance.below(12))
+            } else {
+                let tenant = chance.pick(&cast.tenants).name.clone();
+                let meter = *chance.pick(&["bytes", "calls", "calls", "credits", "peak"]);
+                let ago_ms = chance.between(-2 * HOUR_MS, 8 * DAY_MS);
+                Act::Adjust(tenant, chance.below(8), meter, chance.between(-30, 60), ago_ms)
+            };
+            let at = chance.index(self.acts.len() + 1);
+            self.acts.insert(at, act);
+        }
+        self
     }
 }
 

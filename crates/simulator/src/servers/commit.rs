@@ -4,11 +4,18 @@
 use weir_backends::StoreError;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
 use weir_backends::ledger::partition::OwnerToken;
+use weir_core::TenantId;
+use weir_metering::outcome::Adjusted;
 
 use super::Servers;
 use super::ledger::{BatchLine, LimitsLine};
 use super::outbox::OutboxLine;
 use crate::mutation::Mutation;
+
+/// By what a row of `adjustment` is found.
+fn key_of(adjusted: &Adjusted) -> (TenantId, String) {
+    (adjusted.adjustment.tenant.clone(), adjusted.adjustment.id.clone())
+}
 
 impl Servers {
     /// `commit`, by whoever took the partition with a token.
@@ -39,6 +46,10 @@ impl Servers {
         if commit.from >= commit.to || counts.read != sum {
             return Err(StoreError::corrupt(ATTEMPT, "a check of the table batch is broken"));
         }
+        let counted = &self.ledger.adjustments;
+        if commit.adjustments.iter().any(|one| counted.contains_key(&key_of(one))) {
+            return Err(StoreError::corrupt(ATTEMPT, "duplicate key of the table adjustment"));
+        }
         row.next_offset = commit.to;
         row.broker_time_max = commit.broker_time_max;
         if commit.last.is_some() {
@@ -58,6 +69,9 @@ impl Servers {
             return Err(StoreError::corrupt(ATTEMPT, "duplicate key of the table batch"));
         }
         self.tell_and_limit(commit);
+        for adjusted in &commit.adjustments {
+            self.ledger.adjustments.insert(key_of(adjusted), adjusted.clone());
+        }
         Ok(CommitAnswer::Committed)
     }
 

@@ -12,7 +12,7 @@ use weir_core::{ContentSum, Generation, Hash128, Partition, TenantId, Timestamp}
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::identity::Day;
 use weir_metering::meter::Meter;
-use weir_metering::outcome::{Counts, RejectReason, Verdict};
+use weir_metering::outcome::{Adjusted, Counts, RejectReason, Verdict};
 use weir_metering::quota::Limit;
 use weir_wire::batch_blob::decode_exceptions;
 
@@ -66,6 +66,8 @@ pub(crate) struct Ledger {
     pub(crate) values: BTreeSet<(UsageRowKey, Hash128)>,
     pub(crate) limits: BTreeMap<String, LimitsLine>,
     pub(crate) outbox: BTreeMap<String, OutboxLine>,
+    /// Rows of `adjustment`, by tenant and id, with those of `adjustment_usage`.
+    pub(crate) adjustments: BTreeMap<(TenantId, String), Adjusted>,
     pub(crate) projection_id: Option<String>,
     pub(crate) catalogue_version: i64,
     pub(crate) meters: Vec<Meter>,

@@ -13,6 +13,7 @@ use weir_metering::shard::PeriodTotal;
 
 use super::Servers;
 use super::usage::UsageLine;
+use crate::mutation::Mutation;
 
 impl Servers {
     /// `standing::limits`.
@@ -29,6 +30,15 @@ impl Servers {
     pub(crate) fn is_folded(&self, stand: FoldedTo) -> Result<(), StoreError> {
         let folded = self.ledger.partitions.get(&stand.partition).map(|line| line.row.folded_to);
         if folded == Some(stand.offset) { Ok(()) } else { Err(stand.elsewhere(folded)) }
+    }
+
+    /// `standing::adjustments`.
+    pub(crate) fn adjustments(&self, partition: Partition) -> Vec<(TenantId, String)> {
+        if self.mistaken(Mutation::AdjustmentsForgotten) {
+            return Vec::new();
+        }
+        let ours = self.ledger.adjustments.iter().filter(|(_, one)| one.position.partition == partition);
+        ours.map(|(key, _)| key.clone()).collect()
     }
 
     /// `standing::series`.

@@ -25,7 +25,7 @@ pub(crate) struct UsageRowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UsageLine {
     pub(crate) quantity: Quantity,
-    pub(crate) count: u64,
+    pub(crate) count: i64,
     /// `latest` meters: event time and offset of the value.
     pub(crate) latest: Option<(Timestamp, i64)>,
 }

@@ -9,7 +9,7 @@ use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_backends::ledger::usage::{Folding, Unfolded};
-use weir_core::{Generation, Partition, Timestamp};
+use weir_core::{Generation, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::identity::Day;
@@ -117,6 +117,11 @@ impl Ledger for SimLedger {
             Ok(())
         };
         self.ask("forget id files", || place.0.to_string(), work).await
+    }
+
+    async fn adjustments(&self, partition: Partition) -> Result<Vec<(TenantId, String)>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.adjustments(partition));
+        self.ask("adjustments", || partition.to_string(), work).await
     }
 
     async fn limits(&self, partition: Partition) -> Result<Vec<LimitSet>, StoreError> {

@@ -1,6 +1,7 @@
 //! What the layouts promise, tried from outside: what is written comes back, what older
 //! and newer writers wrote is read, and no bytes at all cause a panic.
 
+mod adjustment;
 mod archive_file;
 mod avro;
 mod batch_blob;

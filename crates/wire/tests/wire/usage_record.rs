@@ -175,7 +175,7 @@ fn bad_input_is_named() {
     check_unreadable(BINARY, b"12", InvalidEvent, "data must be a JSON object");
     let batch: Headers<'_> = &[("content-type", b"application/cloudevents-batch+json")];
     check_unreadable(batch, b"[]", Malformed, "one event a record");
-    check_unreadable(&[("weir-control", b"stop")], b"", Malformed, "neither limits nor tick");
+    check_unreadable(&[("weir-control", b"stop")], b"", Malformed, "none of limits, adjustment and tick");
     check_unreadable(&[("__value_schema_id", b"?")], &avro, Malformed, "__value_schema_id");
 }
 

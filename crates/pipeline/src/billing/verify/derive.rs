@@ -131,7 +131,9 @@ fn usage(
         }
         None => {
             for (meter, raw, ledger) in side_by_side(&of_raw, &of_ledger) {
-                differences.push(format!("{meter}: the raw events say {raw}, the ledger says {ledger}"));
+                differences.push(format!(
+                    "{meter}: the raw events and adjustments say {raw}, the ledger says {ledger}"
+                ));
             }
             (of_raw, Reach::Whole)
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_backends::StoreError;
 use weir_backends::books::{Evidence, UsageRow};
+use weir_backends::ledger::adjustment::AdjustedUsage;
 use weir_backends::ledger_audit::BatchRow;
 use weir_core::{Generation, Partition, Position, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey};
@@ -27,6 +28,8 @@ pub(super) struct Ledger<'a> {
     pub(super) projected: BTreeMap<Generation, i64>,
     /// How far the journal's time has come.
     pub(super) broker_time_max: Timestamp,
+    /// What adjustments added, by rising position.
+    pub(super) adjusted: Vec<AdjustedUsage>,
     /// What is wrong with the chain itself.
     pub(super) problems: Vec<String>,
 }
@@ -50,6 +53,7 @@ pub(super) async fn read<'a>(
         projected_to: Position { generation: Generation::MIN, partition, offset: i64::MIN },
         projected: BTreeMap::new(),
         broker_time_max: Timestamp::EPOCH,
+        adjusted: evidence.adjusted(partition).await?,
         problems: Vec::new(),
     };
     let Some(reach) = evidence.reach(partition).await? else {
@@ -153,7 +157,7 @@ fn differing(
 
 /// What differs between a usage row and the batches, in words; `None` when nothing does.
 fn difference(row: &UsageRow, usage: &Aggregate) -> Option<(String, String)> {
-    let events = |count: u64| format!("{count} events");
+    let events = |count: i64| format!("{count} events");
     if row.event_count != usage.count() {
         return Some((events(row.event_count), events(usage.count())));
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
 use weir_core::{Generation, Partition, Position};
+use weir_metering::aggregate::UsageKey;
 
 use super::count::{Cuts, Totals};
 use super::ledger::Ledger;
@@ -71,6 +72,14 @@ pub(super) async fn read<'a>(
         broker_time_max: ledger.broker_time_max,
         kept_ms: recount::kept_ms(clickhouse),
     };
+    for row in &ledger.adjusted {
+        let UsageKey { tenant, meter, hour, .. } = &row.key;
+        let position = Position { generation: row.generation, partition, offset: row.offset };
+        let usage = recount::adjusted(&meters.catalogue, row);
+        if let Err(error) = raw.totals.add(tenant.as_str(), meter, *hour, position, &usage) {
+            raw.problem(format!("the adjustment at {position}: {error}"));
+        }
+    }
     let generations: BTreeSet<Generation> = ledger.batches.iter().map(|link| link.generation).collect();
     for generation in generations {
         let links: Vec<Link> =
