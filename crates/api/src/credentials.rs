@@ -42,6 +42,8 @@ pub enum Scope {
     KeysWrite,
     /// Make, list and delete webhook endpoints.
     WebhooksWrite,
+    /// Adjust usage, and take events out of it.
+    AdjustmentsWrite,
 }
 
 impl Scope {
@@ -56,6 +58,7 @@ impl Scope {
             Self::InvoicesWrite => "invoices:write",
             Self::KeysWrite => "keys:write",
             Self::WebhooksWrite => "webhooks:write",
+            Self::AdjustmentsWrite => "adjustments:write",
         }
     }
 }

@@ -39,6 +39,8 @@ fn managed() -> OpenApiRouter<ApiState> {
         .routes(routes!(handlers::tenants::reactivate))
         .routes(routes!(handlers::usage::read))
         .routes(routes!(handlers::limits::get, handlers::limits::put))
+        .routes(routes!(handlers::adjustments::list, handlers::adjustments::create))
+        .routes(routes!(handlers::adjustments::void))
         .routes(routes!(handlers::catalog::meters))
         .routes(routes!(handlers::catalog::plans))
         .routes(routes!(handlers::invoices::list))

@@ -11,6 +11,7 @@ use weir_backends::StoreError;
 use weir_backends::journal::producer::Producer;
 use weir_backends::journal::quota_feed::QuotaBoard;
 use weir_backends::postgres::Pool;
+use weir_backends::projection::Projection;
 use weir_core::Timestamp;
 
 use crate::catalogue_feed::CatalogueFeed;
@@ -93,6 +94,8 @@ pub struct ApiState {
     pub catalogue: CatalogueFeed,
     /// Where tenants stand.
     pub quota: Arc<QuotaBoard>,
+    /// Where events that are to be taken out are looked for; `None`: none are.
+    pub projection: Option<Projection>,
     /// Settings.
     pub settings: Arc<ApiSettings>,
     /// What is measured.
@@ -122,12 +125,19 @@ impl ApiState {
             journal: Arc::new(journal),
             catalogue,
             quota,
+            projection: None,
             rates: Arc::new(RateLimits::new(settings.key_requests_per_minute_max)),
             settings: Arc::new(settings),
             metrics,
             keys: Arc::new(keys),
             in_flight,
         })
+    }
+
+    /// The same, with a projection in which events are looked for.
+    #[must_use]
+    pub fn with_projection(self, projection: Projection) -> Self {
+        Self { projection: Some(projection), ..self }
     }
 
     /// Starts what runs beside the requests, until `shutdown`.

@@ -149,6 +149,7 @@ pub struct Installation {
 const INSTALL: &str = "INSERT INTO installation (identity_key, topic, partitions, created_at)
     VALUES ($1, $2, $3, now()) ON CONFLICT (singleton) DO NOTHING";
 const INSTALLATION: &str = "SELECT identity_key, topic, partitions, generation, topic_id FROM installation";
+const IDENTITY_KEY: &str = "SELECT identity_key FROM installation";
 const COUNTED: &str = "SELECT EXISTS (SELECT 1 FROM journal_partition WHERE next_offset > first_offset)";
 const NAME: &str = "UPDATE installation SET topic_id = $1 WHERE topic_id IS NULL";
 
@@ -178,6 +179,18 @@ pub async fn installation(pool: &Pool, kafka: &KafkaConfig) -> Result<Installati
         generation: row.3,
         topic_id: row.4,
     })
+}
+
+/// The secret key of an installation that was made before.
+pub async fn identity_key(pool: &Pool) -> Result<HashKey, StoreError> {
+    const ATTEMPT: &str = "read the installation";
+    let key: Vec<u8> = sqlx::query_scalar(IDENTITY_KEY)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    let key = <[u8; 16]>::try_from(key);
+    let key = key.map_err(|_| StoreError::corrupt(ATTEMPT, "the identity key is not 16 bytes"))?;
+    Ok(HashKey::new(key))
 }
 
 /// Whether anything was counted in the present generation.

@@ -2,6 +2,7 @@
 //! words to stderr; exit codes are 0 for yes, 1 for no or failed, 2 for a wrong call, and for
 //! a proof that could not be carried through.
 
+pub(crate) mod adjust;
 pub(crate) mod dlq;
 pub(crate) mod load;
 
@@ -11,6 +12,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+use adjust::{Adjust, VoidEvent};
 use dlq::Dlq;
 use load::Load;
 
@@ -53,6 +55,12 @@ pub(crate) enum Command {
     /// Records that were not counted.
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Add usage that no event brought, or take usage away.
+    #[command(after_help = help::ADJUST)]
+    Adjust(Adjust),
+    /// Take an event that was counted out of usage.
+    #[command(after_help = help::VOID_EVENT)]
+    VoidEvent(VoidEvent),
     /// What is kept of the journal beyond Kafka's retention.
     #[command(subcommand)]
     Archive(Archive),

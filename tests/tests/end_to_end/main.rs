@@ -3,6 +3,7 @@
 //! that fails does not stop the others; all failures are told at the end. `WEIR_SCENARIO=quotas,seen`
 //! runs those whose name holds one of the words.
 
+mod adjustments;
 mod archive;
 mod billing;
 mod clients;
@@ -62,6 +63,8 @@ async fn the_house_holds() {
         failures::kafka_away_is_503,
         failures::a_topic_that_keeps_too_little_is_refused_until_it_is_corrected,
         billing::a_closed_period_is_billed_once_and_proved,
+        adjustments::a_voided_event_leaves_usage_quota_and_alerts,
+        adjustments::billed_periods_are_corrected_for_exactly_what_was_adjusted,
         archive::invoices_are_proved_after_kafka_and_clickhouse_have_lost_their_events,
         seen::panels_and_rules_find_what_they_ask_for,
         seen::health_names_its_checks,

@@ -72,7 +72,7 @@ pub(crate) async fn set_limit(house: &House, tenant: &str) -> Result<()> {
     .await
 }
 
-async fn wait_for_answer(house: &House, path: &str, used: &str, allowed: bool) -> Result<()> {
+pub(crate) async fn wait_for_answer(house: &House, path: &str, used: &str, allowed: bool) -> Result<()> {
     let what = format!("{path} to say used {used}, allowed {allowed}");
     wait::until(&what, wait::PATIENCE, || async {
         let answer = house.get(path).await?;

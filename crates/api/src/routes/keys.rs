@@ -27,7 +27,8 @@ pub struct CreateKeyBody {
     /// Whose; the platform's unless given (with a tenant's key: that tenant's).
     tenant: Option<String>,
     /// What it may do: `events:write`, `usage:read`, `tenants:read`, `tenants:write`,
-    /// `invoices:read`, `invoices:write`, `keys:write`, `webhooks:write`.
+    /// `invoices:read`, `invoices:write`, `keys:write`, `webhooks:write`,
+    /// `adjustments:write`.
     scopes: Vec<String>,
     /// What the `source` of its events must begin with; anything unless given.
     #[serde(default)]

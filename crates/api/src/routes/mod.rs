@@ -1,6 +1,7 @@
 //! The handlers, one file a resource. Each checks scope and tenant first, asks the backends,
 //! and shapes the answer; the rules of a resource live with its store.
 
+pub mod adjustments;
 pub mod alerts;
 pub mod catalog;
 pub mod invoices;

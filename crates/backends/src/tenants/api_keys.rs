@@ -22,7 +22,7 @@ const ID_BYTES: usize = 8;
 const SOURCE_PREFIXES_MAX: usize = 64;
 
 /// Everything that a key can be allowed to do.
-pub const SCOPES: [&str; 8] = [
+pub const SCOPES: [&str; 9] = [
     "events:write",
     "usage:read",
     "tenants:read",
@@ -31,6 +31,7 @@ pub const SCOPES: [&str; 8] = [
     "invoices:write",
     "keys:write",
     "webhooks:write",
+    "adjustments:write",
 ];
 
 /// What is needed to make a key.

@@ -1,5 +1,5 @@
 //! Postgres: tenants and what belongs to them. Subscriptions and billing periods, API keys,
-//! limits, webhook endpoints, idempotency keys, the audit trail; and what the HTTP API reads of
+//! limits, adjustments, webhook endpoints, idempotency keys, the audit trail; and what the HTTP API reads of
 //! usage, alerts, invoices, meters and plans. It counts nothing, rates nothing, and sends nothing.
 
 pub mod error;
@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod offboarding;
 pub mod update;
 
+pub mod adjustments;
 pub mod api_keys;
 pub mod audit;
 pub mod idempotency;
@@ -22,6 +23,7 @@ pub mod alerts;
 pub mod documents;
 pub mod payments;
 pub mod usage;
+pub mod voids;
 
 pub use create::{NewTenant, create};
 pub use error::{FieldProblem, TenantError};

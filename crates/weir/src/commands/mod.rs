@@ -2,6 +2,7 @@
 //! `Ok(false)` means that the answer is "no" (exit code 1); a proof may also stay open.
 
 mod accept_topic;
+mod adjust;
 mod archive;
 mod books;
 mod catalog;
@@ -77,6 +78,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Ledger(command) => ledger::run(&config, &command).await,
         Command::Projection(command) => projection::run(&config, &command).await,
         Command::Dlq(command) => dlq::run(&config, &command).await,
+        Command::Adjust(asked) => adjust::adjust(&config, &asked).await,
+        Command::VoidEvent(asked) => adjust::void_event(&config, &asked).await,
         Command::Archive(command) => archive::run(&config, &command).await,
         Command::Bill(command) => books::bill(&config, &command).await,
         Command::Invoice(command) => books::invoice(&config, &command).await,

@@ -16,6 +16,7 @@ use weir_api::{ApiSettings, ApiState};
 use weir_backends::journal::{Producer, quota_feed, topics};
 use weir_backends::ledger::month;
 use weir_backends::postgres::{self, Pool};
+use weir_backends::projection::Projection;
 use weir_backends::tenants;
 use weir_pipeline::aggregator::{Aggregator, run_aggregator};
 use weir_pipeline::clock::Clock;
@@ -70,6 +71,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
         let metrics = Arc::new(ApiMetrics::register(&registry)?);
         let state =
             ApiState::open(api_pool(&config).await?, journal, board, api_settings(&config), metrics).await?;
+        let state = state.with_projection(Projection::new(&config.clickhouse));
         state.spawn_refresher(stop.clone());
         let listener = listen("api.listen", config.api.listen).await?;
         parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));

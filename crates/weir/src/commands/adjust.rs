@@ -1,0 +1,120 @@
+//! `weir adjust` and `weir void-event`: usage that someone decided. Both say what they change,
+//! then ask for it; it is counted through the journal, as the API's adjustments are.
+
+use anyhow::Context;
+use weir_backends::postgres::{self, Pool};
+use weir_backends::projection::Projection;
+use weir_backends::tenants::adjustments;
+use weir_backends::tenants::voids::{self, Wanted};
+use weir_backends::{catalog, tenants};
+use weir_core::TenantId;
+use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
+use weir_metering::catalogue::Catalogue;
+
+use crate::cli::adjust::{Adjust, Because, VoidEvent};
+use crate::config::Config;
+use crate::table::{self, Cell};
+
+use super::{ledger_pool, now};
+
+/// `weir adjust`.
+pub(crate) async fn adjust(config: &Config, asked: &Adjust) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let tenant = tenant_of(&pool, &asked.tenant).await?;
+    anyhow::ensure!(asked.at <= now(), "--at must not lie in the future");
+    let catalogue = catalog::load(&pool).await?;
+    let unless_given = || Entry::events_unless_given(&catalogue, &asked.meter, asked.quantity);
+    let mut dimensions = asked.dimensions.clone();
+    dimensions.sort();
+    let entry = Entry {
+        meter: asked.meter.clone(),
+        dimensions,
+        at: asked.at,
+        quantity: asked.quantity,
+        event_count: asked.events.unwrap_or_else(unless_given),
+    };
+    let adjustment = Adjustment {
+        id: asked.id.clone().unwrap_or_else(adjustments::fresh_id),
+        tenant,
+        who: asked.because.who.clone(),
+        why: asked.because.why.clone(),
+        change: Change::Entry(entry),
+    };
+    ask(&pool, &catalogue, &adjustment, &asked.because).await
+}
+
+/// `weir void-event`.
+pub(crate) async fn void_event(config: &Config, asked: &VoidEvent) -> anyhow::Result<bool> {
+    let pool = ledger_pool(config).await?;
+    let tenant = tenant_of(&pool, &asked.tenant).await?;
+    let catalogue = catalog::load(&pool).await?;
+    let key = postgres::identity_key(&pool).await?;
+    let wanted = Wanted { tenant: &tenant, source: &asked.source, id: &asked.id, position: asked.position };
+    let found = voids::find(&pool, &Projection::new(&config.clickhouse), &key, &wanted).await?;
+    eprintln!(
+        "The event at {}, of type {}, arrived at {} and counts at {}.",
+        found.position,
+        found.event.event_type,
+        found.arrived_at,
+        found.event.time_or(found.arrived_at)
+    );
+    let adjustment = Adjustment {
+        id: void_id(found.position),
+        tenant,
+        who: asked.because.who.clone(),
+        why: asked.because.why.clone(),
+        change: Change::Void { position: found.position, event: found.event },
+    };
+    ask(&pool, &catalogue, &adjustment, &asked.because).await
+}
+
+async fn tenant_of(pool: &Pool, named: &str) -> anyhow::Result<TenantId> {
+    let tenant = TenantId::new(named).with_context(|| format!("{named:?} is no tenant's id"))?;
+    tenants::get(pool, named).await?;
+    Ok(tenant)
+}
+
+/// Says what would change, and asks for it unless that is all that was wanted.
+async fn ask(
+    pool: &Pool,
+    catalogue: &Catalogue,
+    adjustment: &Adjustment,
+    because: &Because,
+) -> anyhow::Result<bool> {
+    let tenant = &adjustment.tenant;
+    let facts = catalogue.tenant(tenant.as_str());
+    let facts =
+        facts.with_context(|| format!("the tenant {tenant} is deleted: its usage no longer changes"))?;
+    adjustment.validate()?;
+    let changes = adjustments::changes(&adjustment.usage(catalogue, facts.alignment)?);
+    let columns = ["id", "tenant", "meter", "hour", "dimensions", "quantity", "events"];
+    let rows: Vec<Vec<Cell>> = changes
+        .iter()
+        .map(|change| {
+            vec![
+                adjustment.id.clone().into(),
+                tenant.to_string().into(),
+                change.meter.clone().into(),
+                weir_core::Timestamp::from(change.hour).to_string().into(),
+                change.dimensions.clone().into(),
+                change.quantity.clone().into(),
+                change.event_count.into(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        eprintln!("No meter took the event: no usage changes.");
+    }
+    table::print(because.output.output, &columns, &rows)?;
+    if because.dry_run {
+        eprintln!("Nothing was changed (--dry-run).");
+        return Ok(true);
+    }
+    let key = postgres::identity_key(pool).await?;
+    if adjustments::ask(pool, adjustment, &key, now()).await? {
+        eprintln!("Asked for as {}: it is counted as soon as `weir serve` has delivered it.", adjustment.id);
+    } else {
+        eprintln!("It was asked for before, as {}: nothing was changed.", adjustment.id);
+    }
+    Ok(true)
+}
