@@ -95,7 +95,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         200,
     ),
     case(Mutation::FilesNotAsked, "files-not-asked", "ids that are in files are not looked for there", 200),
-    case(Mutation::NoEntityLock, "no-entity-lock", "numbers are taken without a lock", 1_500),
+    case(Mutation::NoEntityLock, "no-entity-lock", "numbers are taken without a lock", 8_000),
     case(
         Mutation::CutFromElsewhere,
         "cut-from-elsewhere",

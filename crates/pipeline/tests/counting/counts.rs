@@ -80,7 +80,7 @@ impl House {
             .with_compression(clickhouse::Compression::None);
         let events = client.query("SELECT count() FROM events").fetch_one().await.ok()?;
         let calls = client
-            .query("SELECT sum(event_count) FROM usage_hourly WHERE meter = 'calls'")
+            .query("SELECT toUInt64(sum(event_count)) FROM usage_hourly WHERE meter = 'calls'")
             .fetch_one()
             .await
             .ok()?;

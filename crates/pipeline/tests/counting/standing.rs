@@ -64,7 +64,7 @@ async fn hold(house: &House, partition: i32) -> PgConnection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_hangs_is_said_with_its_partition_and_the_others_move() {
-    let house = House::build(stack(), "hanging").await;
+    let house = House::build(stack(), "hanging_commit").await;
     let watched = Watched::start(&house, 10_000);
     watched.running.until_counting(4).await;
     let holder = hold(&house, 2).await;
