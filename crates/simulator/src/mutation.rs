@@ -107,7 +107,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::CounterNotCompared,
         "counter-not-compared",
         "the counter of numbers is not compared with the topic",
-        3_000,
+        15_000,
     ),
     case(
         Mutation::FoundOutByOwner,
