@@ -39,7 +39,7 @@ const fn at(name: &'static str, between: Between, marker: &'static str, moment: 
 
 const TAKE: &str = "UPDATE journal_partition SET owner = $2";
 const FOLD: &str = "UPDATE journal_partition SET folded_to = $4";
-const EVENTS: &str = "INSERT+INTO+%60events_raw%60";
+const EVENTS: &str = "INSERT+INTO+events_raw+";
 const ROLLUPS: &str = "INSERT+INTO+%60usage_hourly_raw%60";
 const PROJECTED: &str = "SET projected_to = done.projected_to";
 const ROLLED: &str = "UPDATE journal_partition SET rolled_to = $4";
