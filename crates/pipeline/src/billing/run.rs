@@ -6,9 +6,7 @@
 //! billed, and partitions whose usage cannot be folded, do not keep the others from it.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 
-use futures::stream::{self, StreamExt};
 use weir_backends::StoreError;
 use weir_backends::books::{BilledPeriod, DuePeriod, JournalReach, LastNumber};
 use weir_backends::postgres::Pool;
@@ -26,17 +24,6 @@ use crate::world::{Books, PostgresLedger};
 
 /// Steps of folding a partition at most; each takes up to 64 batches, so a million batches.
 const FOLD_STEPS_MAX: u32 = 16_384;
-
-/// Drafts that are made at once.
-const DRAFTED_AT_ONCE: usize = 8;
-
-/// What became of drafting the invoice of a period.
-enum Draft<'a> {
-    /// A draft of this id has the place; it is rated by this plan.
-    Made { plan: &'a PlanVersion, id: String },
-    /// There is none.
-    None(Outcome),
-}
 
 /// What every period of a run is billed by.
 pub(super) struct Run<'a, B> {
@@ -89,12 +76,9 @@ pub async fn run_in<B: Books>(
     let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
     // What this run bills is billed by the usage of now: only what was billed before may differ.
     let billed = books.billed_periods(since, only.as_ref()).await?;
-    let due = books.due_periods(until, only.as_ref()).await?;
-    // Drafts are made several at once, numbers are given in order, one after the other.
-    let mut drafted = pin!(stream::iter(due).map(|due| run.draft(due)).buffered(DRAFTED_AT_ONCE));
-    while let Some((due, drafted)) = drafted.next().await {
+    for due in books.due_periods(until, only.as_ref()).await? {
         let (tenant, period) = (due.subscription.tenant.clone(), due.period);
-        match refused(run.bill(&due, drafted).await)? {
+        match refused(run.bill(due).await)? {
             Outcome::Made(made) => report.invoices.push(made),
             Outcome::Nothing => {}
             Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
@@ -184,23 +168,18 @@ impl<'a, B: Books> Run<'a, B> {
         partition_of(subscription.tenant.as_str().as_bytes(), self.partitions)
     }
 
-    /// The draft of a period that has no invoice.
-    async fn draft(&self, due: DuePeriod) -> (DuePeriod, Result<Draft<'_>, StoreError>) {
-        let drafted = self.draft_of(&due).await;
-        (due, drafted)
-    }
-
-    async fn draft_of(&self, due: &DuePeriod) -> Result<Draft<'_>, StoreError> {
+    /// The invoice of a period that has none.
+    async fn bill(&self, due: DuePeriod) -> Result<Outcome, StoreError> {
         let DuePeriod { subscription, period, currency, draft } = due;
-        if let Some(why) = self.hindrance(subscription) {
-            return Ok(Draft::None(Outcome::Refused(why)));
+        if let Some(why) = self.hindrance(&subscription) {
+            return Ok(Outcome::Refused(why));
         }
-        if let Some(why) = self.open_still(subscription, *period).await? {
-            return Ok(Draft::None(Outcome::Waiting(why)));
+        if let Some(why) = self.open_still(&subscription, period).await? {
+            return Ok(Outcome::Waiting(why));
         }
         let Some(plan) = PlanVersion::in_force(&self.plans, &subscription.plan, period.start) else {
             let why = format!("plan {} has no version that had begun by {}", subscription.plan, period.start);
-            return Ok(Draft::None(Outcome::Refused(why)));
+            return Ok(Outcome::Refused(why));
         };
         if plan.currency.code() != currency {
             let (key, version) = (&plan.key, plan.version);
@@ -208,33 +187,18 @@ impl<'a, B: Books> Run<'a, B> {
                 "plan {key} v{version} is priced in {}, but the tenant is billed in {currency}",
                 plan.currency
             );
-            return Ok(Draft::None(Outcome::Refused(why)));
+            return Ok(Outcome::Refused(why));
         }
-        if let Some(id) = draft {
-            return Ok(Draft::Made { plan, id: id.clone() });
-        }
-        let place = Place { subscription, period: *period, sequence: 0, plan };
-        Ok(match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
-            Ok(Some(draft)) => Draft::Made { plan, id: self.books.insert_draft(&draft, 0, self.now).await? },
-            Ok(None) => Draft::None(Outcome::Nothing),
-            Err(why) => Draft::None(Outcome::Refused(why)),
-        })
-    }
-
-    /// The invoice of a period that has none.
-    async fn bill(
-        &self,
-        due: &DuePeriod,
-        drafted: Result<Draft<'_>, StoreError>,
-    ) -> Result<Outcome, StoreError> {
-        match drafted? {
-            Draft::None(outcome) => Ok(outcome),
-            Draft::Made { plan, id } => {
-                let DuePeriod { subscription, period, .. } = due;
-                let place = Place { subscription, period: *period, sequence: 0, plan };
-                finalize::finalize(self, &place, &id).await
-            }
-        }
+        let place = Place { subscription: &subscription, period, sequence: 0, plan };
+        let id = match draft {
+            Some(id) => id,
+            None => match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
+                Ok(Some(draft)) => self.books.insert_draft(&draft, 0, self.now).await?,
+                Ok(None) => return Ok(Outcome::Nothing),
+                Err(why) => return Ok(Outcome::Refused(why)),
+            },
+        };
+        finalize::finalize(self, &place, &id).await
     }
 
     /// The correction of a period whose usage has changed since it was billed.
