@@ -44,6 +44,16 @@ static SHIPPED: LazyLock<Vec<(u32, Schema)>> = LazyLock::new(|| {
     parsed.into_iter().filter_map(|(id, schema)| Some((id, schema.ok()?))).collect()
 });
 
+/// What every set begins with. To compare a schema with the shipped ones takes a while.
+static SHIPPED_WRITERS: LazyLock<Arc<HashMap<SchemaId, Known>>> = LazyLock::new(|| {
+    let writers = SHIPPED.iter().filter_map(|(version, schema)| {
+        let reader = GenericDatumReader::builder(schema).build().ok()?;
+        let writer = Writer { reader, time_unit: TimeUnit::Millis, shipped: shipped_of(schema) };
+        Some((SchemaId::Shipped(*version), Known::Writer(Arc::new(writer))))
+    });
+    Arc::new(writers.collect())
+});
+
 /// Writers' schemas by id. Cloning is cheap.
 #[derive(Clone)]
 pub struct SchemaSet {
@@ -81,12 +91,7 @@ impl SchemaSet {
     /// The schemas that ship with Weir, under their own numbers only: all others mean what
     /// the registry says.
     pub fn of_registry() -> Self {
-        let writers = SHIPPED.iter().filter_map(|(version, schema)| {
-            let reader = GenericDatumReader::builder(schema).build().ok()?;
-            let writer = Writer { reader, time_unit: TimeUnit::Millis, shipped: shipped_of(schema) };
-            Some((SchemaId::Shipped(*version), Known::Writer(Arc::new(writer))))
-        });
-        Self { known: Arc::new(writers.collect()), of_registry: true }
+        Self { known: Arc::clone(&SHIPPED_WRITERS), of_registry: true }
     }
 
     /// Adds the schema that a registry gave for an id. One that cannot be used is kept as
