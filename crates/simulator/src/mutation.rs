@@ -59,7 +59,7 @@ pub struct MutationCase {
 /// All of them.
 pub const MUTATIONS: &[MutationCase] = &[
     case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 200),
-    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 15_000),
+    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
     case(
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",
@@ -95,7 +95,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         200,
     ),
     case(Mutation::FilesNotAsked, "files-not-asked", "ids that are in files are not looked for there", 200),
-    case(Mutation::NoEntityLock, "no-entity-lock", "numbers are taken without a lock", 8_000),
+    case(Mutation::NoEntityLock, "no-entity-lock", "numbers are taken without a lock", 500),
     case(
         Mutation::CutFromElsewhere,
         "cut-from-elsewhere",
@@ -107,7 +107,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::CounterNotCompared,
         "counter-not-compared",
         "the counter of numbers is not compared with the topic",
-        15_000,
+        3_000,
     ),
     case(
         Mutation::FoundOutByOwner,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use weir_backends::StoreError;
 use weir_backends::journal::OutgoingRecord;
-use weir_core::{Partition, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 use weir_pipeline::billing::{BillingError, BillingSettings, RunReport, run_in};
 use weir_pipeline::world::{Runtime, Tasks};
 
@@ -39,8 +39,8 @@ pub(crate) enum Billed {
 }
 
 impl Play {
-    /// A billing run begins.
-    pub(crate) fn bill(&mut self, host: usize) {
+    /// A billing run begins, of one tenant or of all.
+    pub(crate) fn bill(&mut self, host: usize, only: Option<TenantId>) {
         let Some(pid) = self.hosts.hosts[host].life.as_ref().map(|life| life.pid) else { return };
         let hand = self.stage.hand(pid);
         let runtime = SimRuntime { hand: hand.clone(), wrong_by_ms: self.hosts.hosts[host].clock_wrong_ms };
@@ -48,7 +48,7 @@ impl Play {
         let told = Arc::clone(&ended);
         let mut tasks = SimTasks::new(pid, self.executor.spawner());
         tasks.spawn(async move {
-            let ran = run(hand, runtime.now()).await;
+            let ran = run(hand, runtime.now(), only).await;
             *lock(&told) = Some(ran);
         });
         self.runs.push(BillingRun { _tasks: tasks, ended });
@@ -82,7 +82,7 @@ impl Play {
         self.tell_numbers(false);
         for _ in 0..RUNS_MAX {
             let reach = self.reach();
-            self.bill(0);
+            self.bill(0, None);
             let ended = self.runs.last().map(|run| Arc::clone(&run.ended)).unwrap_or_default();
             let from_step = self.stage.state().step;
             while lock(&ended).is_none() {
@@ -131,9 +131,9 @@ impl Play {
 }
 
 /// As `weir bill run` does it.
-async fn run(hand: Hand, now: Timestamp) -> Result<RunReport, BillingError> {
+async fn run(hand: Hand, now: Timestamp, only: Option<TenantId>) -> Result<RunReport, BillingError> {
     let read = |servers: &mut Servers| -> Result<_, StoreError> { servers.last_numbers() };
     let known = hand.call(Server::Journal, "read the numbers", String::new, read).await?;
     let settings = BillingSettings { grace_ms: GRACE_MS, ..BillingSettings::default() };
-    run_in(&SimLedger(hand), &settings, &known, now, None).await
+    run_in(&SimLedger(hand), &settings, &known, now, only).await
 }

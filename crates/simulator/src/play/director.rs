@@ -63,6 +63,7 @@ pub fn play(options: &Options) -> Played {
     let cast = Cast::of(&mut chance);
     let script = Script::of(&cast, &mut chance);
     let script = script.adjusted(&cast, &mut Chance::of(options.seed, "adjustments", 0));
+    let script = script.plotted(&cast, &mut Chance::of(options.seed, "plots", 0));
     let acts: Vec<(usize, Act)> = script.acts.into_iter().enumerate().collect();
     let acts: Vec<(usize, Act)> = match &options.acts {
         Some(kept) => acts.into_iter().filter(|(index, _)| kept.contains(index)).collect(),

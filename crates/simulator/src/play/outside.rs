@@ -66,7 +66,8 @@ impl Play {
             Act::Recreate(partition) => self.recreate(*partition),
             Act::Trim(partition) => self.trim(*partition),
             Act::DropProjection => self.stage.state().servers.projection.drop_all(),
-            Act::Bill(host) => self.bill(*host),
+            Act::Bill(host) => self.bill(*host, None),
+            Act::BillOne(host, tenant) => self.bill(*host, TenantId::new(tenant).ok()),
             Act::TellNumbers(twice) => self.tell_numbers(*twice),
         }
     }

@@ -55,6 +55,8 @@ pub enum Act {
     DropProjection,
     /// A billing run begins in a process.
     Bill(usize),
+    /// A billing run of one tenant begins in a process.
+    BillOne(usize, String),
     /// The topic of numbers is told of what waits in the outbox; twice, if so.
     TellNumbers(bool),
 }

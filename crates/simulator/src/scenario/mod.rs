@@ -5,6 +5,7 @@ mod acts;
 mod cast;
 mod events;
 mod plans;
+mod plots;
 
 pub(crate) use acts::Script;
 pub use acts::{Act, Change};

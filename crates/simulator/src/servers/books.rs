@@ -128,9 +128,9 @@ impl Servers {
     }
 
     /// `due_periods`.
-    pub(crate) fn due_periods(&self, until: Timestamp) -> Vec<DuePeriod> {
+    pub(crate) fn due_periods(&self, until: Timestamp, only: Option<&TenantId>) -> Vec<DuePeriod> {
         let mut due = Vec::new();
-        for (subscription, period) in self.periods() {
+        for (subscription, period) in self.periods(only) {
             let key = (subscription.id.clone(), period.start.millis(), 0);
             let line = self.ledger.books.documents.get(&key);
             if period.end > until || line.is_some_and(|line| line.finalized) {
@@ -149,12 +149,12 @@ impl Servers {
     }
 
     /// `billed_periods`.
-    pub(crate) fn billed_periods(&self, since: Timestamp) -> Vec<BilledPeriod> {
+    pub(crate) fn billed_periods(&self, since: Timestamp, only: Option<&TenantId>) -> Vec<BilledPeriod> {
         let is_billed = |(subscription, period): &(&Subscription, Span)| {
             let key = (subscription.id.clone(), period.start.millis(), 0);
             period.end >= since && self.ledger.books.documents.get(&key).is_some_and(|line| line.finalized)
         };
-        let billed = self.periods().filter(is_billed);
+        let billed = self.periods(only).filter(is_billed);
         let mut billed: Vec<_> = billed
             .map(|(subscription, period)| BilledPeriod { subscription: subscription.clone(), period })
             .collect();
@@ -162,9 +162,10 @@ impl Servers {
         billed
     }
 
-    /// The periods that subscriptions cover.
-    fn periods(&self) -> impl Iterator<Item = (&Subscription, Span)> {
-        self.ledger.books.subscriptions.values().flat_map(|subscription| {
+    /// The periods that subscriptions cover, of one tenant or of all.
+    fn periods(&self, only: Option<&TenantId>) -> impl Iterator<Item = (&Subscription, Span)> {
+        let meant = move |subscription: &&Subscription| only.is_none_or(|only| subscription.tenant == *only);
+        self.ledger.books.subscriptions.values().filter(meant).flat_map(|subscription| {
             let facts = self.ledger.tenants.get(&subscription.tenant);
             let periods = facts.map(|facts| facts.periods.as_slice()).unwrap_or_default();
             let covered = periods.iter().filter(|period| period.end > subscription.starts_at);

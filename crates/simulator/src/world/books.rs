@@ -72,17 +72,20 @@ impl Books for SimLedger {
     async fn due_periods(
         &self,
         until: Timestamp,
-        _: Option<&TenantId>,
+        only: Option<&TenantId>,
     ) -> Result<Vec<DuePeriod>, StoreError> {
-        self.ask("due periods", || until.to_string(), move |servers| Ok(servers.due_periods(until))).await
+        let only = only.cloned();
+        let work = move |servers: &mut Servers| Ok(servers.due_periods(until, only.as_ref()));
+        self.ask("due periods", || until.to_string(), work).await
     }
 
     async fn billed_periods(
         &self,
         since: Timestamp,
-        _: Option<&TenantId>,
+        only: Option<&TenantId>,
     ) -> Result<Vec<BilledPeriod>, StoreError> {
-        let work = move |servers: &mut Servers| Ok(servers.billed_periods(since));
+        let only = only.cloned();
+        let work = move |servers: &mut Servers| Ok(servers.billed_periods(since, only.as_ref()));
         self.ask("billed periods", || since.to_string(), work).await
     }
 

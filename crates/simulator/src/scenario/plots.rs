@@ -1,0 +1,77 @@
+//! Plots: acts that belong together, in the middle of whatever else happens. Each is a trouble of
+//! several parts that chance alone seldom puts in order: tenants that are billed at once, numbers that left
+//! the house before the ledger went back, an owner that sleeps through a restore.
+
+use weir_core::time::HOUR_MS;
+
+use super::acts::{Act, Script};
+use super::cast::{Cast, TenantCast};
+use crate::chance::Chance;
+
+/// Scripts in a thousand that have one.
+const PER_MILLE: u64 = 400;
+/// Longer than a billing period and its grace.
+const PERIOD_MS: i64 = 33 * HOUR_MS;
+/// Longer than an idle partition waits for its tick.
+const TICK_MS: i64 = 12_000;
+
+impl Script {
+    /// The same, and some of them with a plot. From a chance of its own, so that the other scripts
+    /// stay as they are.
+    pub(crate) fn plotted(mut self, cast: &Cast, chance: &mut Chance) -> Self {
+        if !chance.per_mille(PER_MILLE) {
+            return self;
+        }
+        let plot = match chance.below(4) {
+            0 | 1 if cast.billed => many_bill_at_once(cast, chance),
+            2 if cast.billed => numbers_are_lost(cast, chance),
+            _ => an_owner_sleeps_through_a_restore(cast, chance),
+        };
+        let at = chance.index(self.acts.len() + 1);
+        self.acts.splice(at..at, plot);
+        self
+    }
+}
+
+/// Time in which what is under way goes on: an answer or two for each.
+fn meanwhile(chance: &mut Chance, steps: i64) -> impl Iterator<Item = Act> + use<> {
+    (0..chance.between(0, steps)).map(|_| Act::Pass(200))
+}
+
+/// Periods end, and each tenant is billed by a run of its own: they meet at the counters of those
+/// who issue the invoices.
+fn many_bill_at_once(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let mut acts = vec![Act::Pass(PERIOD_MS), Act::Pass(TICK_MS), Act::Pass(TICK_MS)];
+    acts.extend(meanwhile(chance, 40));
+    let one = |tenant: &TenantCast| Act::BillOne(chance.index(cast.processes), tenant.name.clone());
+    acts.extend(cast.tenants.iter().map(one));
+    acts.push(Act::Bill(chance.index(cast.processes)));
+    acts
+}
+
+/// Numbers have left the house when the ledger goes back to before it gave them.
+fn numbers_are_lost(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let mut acts = vec![Act::Backup, Act::Pass(PERIOD_MS), Act::Pass(TICK_MS), Act::Pass(TICK_MS)];
+    acts.extend(meanwhile(chance, 40));
+    acts.push(Act::Bill(chance.index(cast.processes)));
+    acts.extend(meanwhile(chance, 80));
+    acts.push(Act::TellNumbers(false));
+    acts.push(Act::Restore(chance.per_mille(500)));
+    acts.extend(meanwhile(chance, 40));
+    acts.push(Act::Bill(chance.index(cast.processes)));
+    acts
+}
+
+/// An owner sleeps while the ledger goes back to before its time, and another one is appointed.
+fn an_owner_sleeps_through_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let partition = i32::try_from(chance.index(usize::try_from(cast.partitions).unwrap_or(1))).unwrap_or(0);
+    let sleeper = chance.index(cast.processes);
+    let other = (sleeper + 1) % cast.processes;
+    let mut acts = vec![Act::Backup, Act::Move(partition, sleeper)];
+    acts.extend(meanwhile(chance, 40));
+    acts.extend([Act::Freeze(sleeper), Act::Restore(chance.per_mille(500)), Act::Move(partition, other)]);
+    acts.extend(meanwhile(chance, 40));
+    acts.push(Act::Thaw(sleeper));
+    acts.extend(meanwhile(chance, 20));
+    acts
+}
