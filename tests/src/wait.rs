@@ -1,4 +1,5 @@
-//! Waiting for something that happens elsewhere: asked again and again until a bound.
+//! Waiting for something that happens elsewhere: asked again and again until a bound. The one
+//! place where a test sleeps; the tests of single crates wait with it too.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use anyhow::{Result, bail};
 
 /// How long most things may take on a busy machine with two cores.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Asks until the answer is `Ok(Some)`, and says what was waited for when it never is. An error
 /// counts as not yet, and the last one is reported.

@@ -1,9 +1,12 @@
 //! Events in: what is acknowledged is in the journal, in its tenant's partition.
 
 use std::io::Write;
+use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::json;
 use weir_core::journal::partition_of;
+use weir_tests::wait::until;
 use weir_wire::avro::{SchemaSet, decode_event};
 
 use crate::support::{event, in_house, request};
@@ -54,12 +57,13 @@ fn every_form_ends_in_the_tenants_partition() {
         assert_eq!(ids, ["b1", "b2", "binär", "gzip", "structured", "zstd"]);
         // Other tests send at the same time: all of it comes free once they are answered.
         let all = house.state.settings.in_flight_bytes_max;
-        let free = async {
-            while house.state.in_flight_bytes_free() != all {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(20), free).await.expect("bytes are given back");
+        until("the bytes to be given back", Duration::from_secs(20), || async {
+            let free = house.state.in_flight_bytes_free();
+            ensure!(free == all, "{free} of {all} are free");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
     });
 }
 

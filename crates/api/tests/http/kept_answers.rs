@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use serde_json::json;
 use weir_backends::tenants::idempotency::{self, Begun, Claim, KeptAnswer};
 use weir_core::Timestamp;
+use weir_tests::wait::until;
 
 use crate::support::in_house;
 
@@ -74,20 +76,22 @@ fn what_was_begun_is_carried_out_although_the_client_has_gone() {
         });
         let deadline = Instant::now() + Duration::from_secs(45);
         const BEGUN: &str = "SELECT EXISTS (SELECT 1 FROM idempotency_key WHERE key = 'left-1')";
-        while !sqlx::query_scalar::<_, bool>(BEGUN).fetch_one(&mut *held).await.unwrap() {
-            assert!(Instant::now() < deadline, "the request was not begun");
-        }
+        until("the request to be begun", deadline - Instant::now(), || async {
+            let begun: bool = sqlx::query_scalar(BEGUN).fetch_one(&house.state.pool).await.unwrap();
+            Ok(begun.then_some(()))
+        })
+        .await
+        .unwrap();
         sending.abort();
         assert!(sending.await.is_err_and(|error| error.is_cancelled()));
         held.commit().await.unwrap();
-        loop {
+        let again = until("the first answer", deadline - Instant::now(), || async {
             let again = house.json("POST", path, &key, body.clone()).await;
-            if again.status == 201 {
-                assert_eq!(again.header("idempotency-replayed"), "true");
-                return;
-            }
-            assert!(again.status == 409 && Instant::now() < deadline, "{}", again.body);
-        }
+            assert!([201, 409].contains(&again.status), "{}", again.body);
+            ensure!(again.status == 201, "{}", again.body);
+            Ok(Some(again))
+        });
+        assert_eq!(again.await.unwrap().header("idempotency-replayed"), "true");
     });
 }
 

@@ -1,12 +1,14 @@
 //! Changing the catalogue: twice at once, overtaken, and after events were counted.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use sqlx::Executor;
 use weir_backends::catalog::{self, CatalogError};
 use weir_backends::postgres::Pool;
 use weir_core::time::HOUR_MS;
+use weir_tests::wait::until;
 use weir_wire::catalog_file::{self, Change};
 
 use crate::books::{Books, empty_ledger, now};
@@ -60,11 +62,13 @@ async fn a_first_version_cannot_reach_back_to_what_was_counted() {
 async fn until_one_waits(pool: &Pool) {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(pool).await.unwrap() == 0 {
-        assert!(Instant::now() < deadline, "nobody waits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a statement behind a lock", Duration::from_secs(20), || async {
+        let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(pool).await.unwrap();
+        ensure!(waiting > 0, "nobody waits");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

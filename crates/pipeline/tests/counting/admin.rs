@@ -1,8 +1,9 @@
 //! What an operator, or an accident, does to a topic: Kafka's administration as other tools
 //! have it, and a producer of transactions. Everything has happened when a function returns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -12,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use weir_backends::config::KafkaConfig;
+use weir_tests::wait::until;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -45,12 +47,15 @@ fn partitions(kafka: &KafkaConfig) -> usize {
     metadata.topics().iter().map(|topic| topic.partitions().len()).sum()
 }
 
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + BOUND;
-    while !happened() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::yield_now();
-    }
+/// Waits until the usage topic has so many partitions.
+async fn until_partitions(kafka: &KafkaConfig, count: usize) {
+    until(&format!("{count} partitions of the topic"), BOUND, || async {
+        let found = partitions(kafka);
+        ensure!(found == count, "it has {found}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Deletes the usage topic.
@@ -58,7 +63,7 @@ pub(crate) async fn delete(kafka: &KafkaConfig) {
     for deleted in admin(kafka).delete_topics(&[&kafka.usage_topic], &options()).await.unwrap() {
         deleted.unwrap();
     }
-    until("deleting the topic", || partitions(kafka) == 0);
+    until_partitions(kafka, 0).await;
 }
 
 /// Deletes the usage topic and makes an empty one of the same name and settings.
@@ -70,7 +75,7 @@ pub(crate) async fn recreate(kafka: &KafkaConfig) {
     for made in admin.create_topics(&[new], &options()).await.unwrap() {
         made.unwrap();
     }
-    until("making the topic", || i32::try_from(partitions(kafka)).unwrap() == kafka.partitions);
+    until_partitions(kafka, usize::try_from(kafka.partitions).unwrap()).await;
 }
 
 /// Deletes every record that stands in the usage topic now.
@@ -99,7 +104,7 @@ pub(crate) async fn widen(kafka: &KafkaConfig, count: usize) {
     for widened in admin(kafka).create_partitions(&[wider], &options()).await.unwrap() {
         widened.unwrap();
     }
-    until("widening the topic", || partitions(kafka) == count);
+    until_partitions(kafka, count).await;
 }
 
 /// Sets one setting of the usage topic.
@@ -117,18 +122,16 @@ pub(crate) async fn set(kafka: &KafkaConfig, what: ResourceSpecifier<'_>, settin
     for altered in admin.alter_configs(&[change], &options()).await.unwrap() {
         altered.unwrap();
     }
-    let deadline = Instant::now() + BOUND;
-    loop {
+    until(&format!("{settings:?} to be set"), BOUND, || async {
         let described = admin.describe_configs(&[what], &options()).await.unwrap();
         let described = described[0].as_ref().unwrap();
         let is_set = |(name, value): &(&str, &str)| {
             described.get(name).and_then(|entry| entry.value.as_deref()) == Some(*value)
         };
-        if settings.iter().all(is_set) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{settings:?} were not set");
-    }
+        Ok(settings.iter().all(is_set).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// A producer whose records stand or fall together; waits for its coordinator.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use weir_backends::archive::Archive;
 use weir_backends::config::ArchiveConfig;
 use weir_backends::ledger::partition;
@@ -13,6 +14,7 @@ use weir_metering::event::UsageEvent;
 use weir_pipeline::archive::check::{self, ArchiveReport, CheckedArchive};
 use weir_pipeline::archive::status;
 use weir_pipeline::{Aggregator, PipelineMetrics};
+use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::House;
@@ -220,12 +222,12 @@ async fn what_was_deleted_before_it_was_archived_is_a_gap_that_is_told() {
         folder.used_by()(aggregator);
         metrics = Some(Arc::clone(&aggregator.metrics));
     });
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while running.status.snapshot().archive.endangered.len() < 4 {
-        assert!(Instant::now() < deadline, "{:?}", running.status.snapshot());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let words = running.status.snapshot().archive.endangered.join("\n");
+    let endangered = until("four partitions to be endangered", Duration::from_secs(30), || async {
+        let status = running.status.snapshot();
+        ensure!(status.archive.endangered.len() >= 4, "{status:?}");
+        Ok(Some(status.archive.endangered))
+    });
+    let words = endangered.await.unwrap().join("\n");
     assert!(words.contains("Kafka has deleted those below"), "{words}");
     let (_, records) = journal(&house, 600, 900);
     house.produce(records).await;

@@ -5,11 +5,13 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use weir_backends::postgres;
 use weir_metering::shard::SERIES_MAX;
 use weir_pipeline::CountingSettings;
 use weir_pipeline::ledger_check;
+use weir_tests::wait::until;
 
 use crate::house::House;
 use crate::scenarios::{ACCEPTED, check, journal, stack};
@@ -120,10 +122,12 @@ async fn a_check_goes_on_while_clickhouse_takes_longer_than_sessions_may_idle() 
     proxy.hold();
     let checking = ledger_check::check(&hasty, &house.clickhouse, &key, SERIES_MAX);
     let waiting = async {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while house.number(IDLE).await == 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("a session that idles in its transaction", Duration::from_secs(20), || async {
+            ensure!(house.number(IDLE).await > 0, "none does");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
         proxy.release();
     };
     let (checks, ()) = tokio::join!(checking, waiting);

@@ -5,18 +5,20 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::record_range::stream_range;
 use weir_backends::journal::{OutgoingRecord, OwnedRecord};
 use weir_core::journal::partition_of;
 use weir_metering::event::UsageEvent;
+use weir_tests::wait::until;
 use weir_wire::avro::{SCHEMA_V1, SCHEMA_V2, encode_event};
 use weir_wire::cloudevents::{CONTENT_TYPE, encode_structured};
 use weir_wire::dead_letter::DeadLetterInfo;
 
-use crate::house::{House, PARTITIONS, Running, count};
+use crate::house::{House, PARTITIONS, count};
 
 const ACCEPTED: &str = "SELECT COALESCE(sum(accepted_count), 0)::bigint FROM batch";
 const DUPLICATES: &str = "SELECT COALESCE(sum(duplicate_count), 0)::bigint FROM batch";
@@ -240,19 +242,6 @@ async fn end_of(config: &KafkaConfig, partition: i32) -> i64 {
     consumer.watermarks(partition).await.unwrap().1
 }
 
-/// Waits until a partition says the words.
-async fn until_said(running: &Running, words: &str) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
-        let problems = running.status.problems();
-        if problems.iter().any(|problem| problem.contains(words)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{words:?} is not in {problems:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_format_gives_the_same_facts() {
     let mut house = House::build(stack(), "formats").await;
@@ -352,8 +341,8 @@ async fn while_the_registry_fails_partitions_wait_and_nothing_is_rejected() {
     let more = events(&house, 60..120);
     house.produce(records(&house, &more, |_| Form::Numbered(OF_V2))).await;
     all.extend(more);
-    until_said(&running, "schema 7: the registry answered 500").await;
-    until_said(&running, "code 50001: the store is away").await;
+    running.until_said("schema 7: the registry answered 500", 40).await;
+    running.until_said("code 50001: the store is away", 40).await;
     let asked = registry.asked(OF_V2);
     until_asked(&registry, asked + 3).await;
     assert_eq!((house.number(ACCEPTED).await, house.number(REJECTED).await), (60, 0));
@@ -362,20 +351,24 @@ async fn while_the_registry_fails_partitions_wait_and_nothing_is_rejected() {
     check(&house, &all).await;
     // The partitions were held, not taken again, which would read their ids again.
     assert_eq!(house.text(OWNERS).await, owners);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !running.status.problems().is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", running.status.problems());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("no problem to be left", Duration::from_secs(20), || async {
+        let problems = running.status.problems();
+        ensure!(problems.is_empty(), "{problems:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     running.stop().await;
 }
 
 async fn until_asked(registry: &Registry, times: usize) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while registry.asked(OF_V2) < times {
-        assert!(Instant::now() < deadline, "asked {} times, not {times}", registry.asked(OF_V2));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(&format!("{times} questions"), Duration::from_secs(40), || async {
+        let asked = registry.asked(OF_V2);
+        ensure!(asked >= times, "asked {asked} times");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Also when ids are read again after a crash, which needs the same schemas.
@@ -387,7 +380,7 @@ async fn a_registry_that_is_down_at_the_start_is_waited_for() {
     let mut all = events(&house, 0..60);
     house.produce(records(&house, &all, |_| Form::Numbered(OF_V1))).await;
     let running = house.start();
-    until_said(&running, "refused").await;
+    running.until_said("refused", 40).await;
     assert_eq!((house.number(ACCEPTED).await, house.number(REJECTED).await), (0, 0));
     registry.listen();
     check(&house, &all).await;
@@ -395,7 +388,7 @@ async fn a_registry_that_is_down_at_the_start_is_waited_for() {
 
     registry.fail(true);
     let running = house.start();
-    until_said(&running, "schema 11: the registry answered 500").await;
+    running.until_said("schema 11: the registry answered 500", 40).await;
     let again = all.clone();
     let more = events(&house, 60..90);
     house.produce(records(&house, &again, |_| Form::Structured)).await;

@@ -2,8 +2,9 @@
 //! kind to put into them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use weir_pipeline::status::{PartitionState, StatusSnapshot};
 use weir_pipeline::{
     Aggregator, Clock, CountingSettings, PipelineError, PipelineMetrics, PipelineStatus, run_aggregator,
 };
+use weir_tests::wait::until;
 use weir_wire::{avro, cloudevents};
 
 pub(crate) use crate::counts::count;
@@ -41,32 +43,40 @@ pub(crate) struct Running {
 impl Running {
     /// Waits until so many of the problems hold the words; returns all problems.
     pub(crate) async fn until_problems(&self, words: &str, count: usize) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
+        until(&format!("{words:?}, {count} times"), Duration::from_secs(30), || async {
             let problems = self.status.problems();
-            if problems.iter().filter(|problem| problem.contains(words)).count() == count {
-                return problems;
-            }
-            assert!(Instant::now() < deadline, "{count} times {words:?} in {problems:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            let found = problems.iter().filter(|problem| problem.contains(words)).count();
+            ensure!(found == count, "{problems:?}");
+            Ok(Some(problems))
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits until a partition says the words.
+    pub(crate) async fn until_said(&self, words: &str, seconds: u64) {
+        until(&format!("{words:?}"), Duration::from_secs(seconds), || async {
+            let problems = self.status.problems();
+            ensure!(problems.iter().any(|problem| problem.contains(words)), "{problems:?}");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// Waits until it has so many partitions, all of them counted.
     pub(crate) async fn until_counting(&self, partitions: usize) {
-        let deadline = Instant::now() + Duration::from_secs(40);
         let counts = |status: &StatusSnapshot| {
             let states = status.partitions.values().map(|one| &one.state);
             states.filter(|state| **state == PartitionState::Counting).count()
         };
-        loop {
+        until(&format!("{partitions} partitions to be counted"), Duration::from_secs(40), || async {
             let status = self.status.snapshot();
-            if status.partitions.len() == partitions && counts(&status) == partitions {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not {partitions} counted: {status:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            ensure!(status.partitions.len() == partitions && counts(&status) == partitions, "{status:?}");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// Ends at once, as a crash would.
@@ -226,15 +236,13 @@ impl House {
 
     /// Waits until a number of the ledger is what it should be; says where it stands.
     pub(crate) async fn until(&self, sql: &'static str, expected: i64, seconds: u64) {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        loop {
+        until(sql, Duration::from_secs(seconds), || async {
             let found = self.number(sql).await;
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found}, not {expected}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            ensure!(found == expected, "{found}, not {expected}");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
     }
 
     pub(crate) async fn produce(&self, records: Vec<OutgoingRecord>) {

@@ -1,13 +1,15 @@
 //! What ClickHouse holds, whatever happened to it: late owners, dropped databases, rows that
 //! are missing or too many. Afterwards the ledger's own check proves it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use weir_backends::ledger::{partition, projecting};
 use weir_backends::postgres;
 use weir_backends::projection::Projection;
 use weir_metering::shard::SERIES_MAX;
 use weir_pipeline::ledger_check;
+use weir_tests::wait::until;
 
 use crate::house::{House, Running};
 use crate::scenarios::{ACCEPTED, check, journal, stack};
@@ -22,15 +24,13 @@ pub(crate) async fn clickhouse(house: &House, sql: &str) {
 
 /// Waits until ClickHouse has as many events, and calls in its rollups.
 pub(crate) async fn until_projected(house: &House, running: &Running, expected: u64) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
+    until(&format!("{expected} events in ClickHouse"), Duration::from_secs(40), || async {
         let found = house.try_projected().await;
-        if found == Some((expected, expected)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{found:?} {:?}", running.status.snapshot());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        ensure!(found == Some((expected, expected)), "{found:?} {:?}", running.status.snapshot());
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// `weir ledger check` finds no difference, and nothing that it could not look at.

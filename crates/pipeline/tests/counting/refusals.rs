@@ -1,11 +1,13 @@
 //! A store that refuses data for good: the record at fault is named, everything else goes on
 //! (invariant 11). And rollups that a lost future of the ledger left behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::record_range::stream_range;
 use weir_metering::event::UsageEvent;
+use weir_tests::wait::until;
 
 use crate::house::{House, PARTITIONS};
 use crate::scenarios::{ACCEPTED, check, journal, stack};
@@ -126,17 +128,21 @@ async fn a_row_that_clickhouse_refuses_is_set_aside_in_words_and_taken_back() {
     all.extend(events);
     house.produce(records).await;
     house.until(ACCEPTED, 1_001, 60).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while house.projected().await != (1_000, 1_001) {
-        assert!(Instant::now() < deadline, "{:?} {:?}", house.projected().await, running.status.snapshot());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("all but the refused one", Duration::from_secs(30), || async {
+        let found = house.projected().await;
+        ensure!(found == (1_000, 1_001), "{found:?} {:?}", running.status.snapshot());
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     let words = format!("partition {partition}, offset {offset} is counted, but not projected");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !running.status.snapshot().set_aside.iter().any(|said| said.contains(&words)) {
-        assert!(Instant::now() < deadline, "{:?}", running.status.snapshot().set_aside);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(&words, Duration::from_secs(10), || async {
+        let set_aside = running.status.snapshot().set_aside;
+        ensure!(set_aside.iter().any(|said| said.contains(&words)), "{set_aside:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     let behind = "SELECT count(*) FROM journal_partition WHERE projected_to < next_offset";
     house.until(behind, 1, 10).await;
     clickhouse(&house, "ALTER TABLE events_raw DROP CONSTRAINT mark").await;
@@ -169,10 +175,12 @@ async fn rollups_of_a_lost_future_are_replaced_by_what_the_ledger_says() {
     .await;
     assert_ne!(house.projected().await.1, 500);
     let running = house.start();
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while house.projected().await != (500, 500) {
-        assert!(Instant::now() < deadline, "{:?}", house.projected().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("what the ledger says in ClickHouse", Duration::from_secs(40), || async {
+        let found = house.projected().await;
+        ensure!(found == (500, 500), "{found:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     running.stop().await;
 }

@@ -1,9 +1,11 @@
 //! The scenarios. Each has its own database and topics on one stack.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use weir_backends::journal::OutgoingRecord;
 use weir_metering::event::UsageEvent;
+use weir_tests::wait::until;
 
 use crate::house::{House, count};
 
@@ -105,11 +107,13 @@ async fn two_share_the_partitions_and_one_takes_over() {
     house.produce(records).await;
     house.until(ACCEPTED, 1_000, 60).await;
     let other = house.start();
-    let deadline = Instant::now() + std::time::Duration::from_secs(40);
-    while other.status.snapshot().partitions.len() != 2 || one.status.snapshot().partitions.len() != 2 {
-        assert!(Instant::now() < deadline, "{:?} {:?}", one.status.snapshot(), other.status.snapshot());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("two partitions each", Duration::from_secs(40), || async {
+        let (one, other) = (one.status.snapshot(), other.status.snapshot());
+        ensure!(one.partitions.len() == 2 && other.partitions.len() == 2, "{one:?} {other:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     let (events, records) = journal(&house, 900, 2_000);
     all.extend(events);
     house.produce(records).await;
@@ -252,15 +256,7 @@ async fn a_ledger_ahead_of_its_journal_is_refused_in_words() {
         .await
         .unwrap();
     let running = house.start();
-    let deadline = Instant::now() + std::time::Duration::from_secs(30);
-    let problems = loop {
-        let problems = running.status.problems();
-        if problems.iter().filter(|words| words.contains("weir ledger accept-topic")).count() == 2 {
-            break problems;
-        }
-        assert!(Instant::now() < deadline, "{problems:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+    let problems = running.until_problems("weir ledger accept-topic", 2).await;
     assert!(problems[0].contains("the topic was recreated or cut"), "{problems:?}");
     assert!(problems[1].contains("cut and refilled"), "{problems:?}");
     running.stop().await;

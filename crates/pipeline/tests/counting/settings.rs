@@ -2,13 +2,15 @@
 //! servers. Nothing is counted on what refuses, and counting goes on once it is corrected.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use rdkafka::admin::ResourceSpecifier;
 use weir_backends::config::ArchiveConfig;
 use weir_backends::settings::Finding;
 use weir_pipeline::CountingSettings;
 use weir_pipeline::settings_watch::{Promises, SettingsWatch};
+use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::{House, Running};
@@ -69,16 +71,15 @@ async fn watches(house: &House, single_node: bool) -> [SettingsWatch; 2] {
 
 /// Waits until exactly what is wrong is found which holds these words.
 async fn until_found(watch: &SettingsWatch, words: &str, refuses: Option<bool>) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    until(&format!("{words:?}, refusing: {refuses:?}"), Duration::from_secs(20), || async {
         let found = watch.look().await.unwrap();
         let holds = |one: &Finding| one.words.contains(words) && Some(one.refuses) == refuses;
-        if found.len() == usize::from(refuses.is_some()) && found.iter().all(holds) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{words:?}, refusing: {refuses:?}, is not {found:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let exactly = found.len() == usize::from(refuses.is_some()) && found.iter().all(holds);
+        ensure!(exactly, "{found:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use sqlx::{Connection, PgConnection};
 use weir_pipeline::PipelineMetrics;
 use weir_pipeline::status::StatusSnapshot;
+use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::{House, PARTITIONS, Running};
@@ -36,15 +38,13 @@ impl Watched {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&StatusSnapshot) -> bool) -> StatusSnapshot {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        loop {
+        until(what, Duration::from_secs(40), || async {
             let status = self.running.status.snapshot();
-            if holds(&status) {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "{what}: {status:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            ensure!(holds(&status), "{status:?}");
+            Ok(Some(status))
+        })
+        .await
+        .unwrap()
     }
 }
 
@@ -139,11 +139,15 @@ async fn an_idle_partition_never_stands_still() {
     admin::abort(&producer);
     let began = Instant::now();
     let ticked = "SELECT min(next_offset)::bigint FROM journal_partition";
-    while began.elapsed() < Duration::from_millis(3 * BOUND_MS) || house.number(ticked).await < 5 {
+    // Every look is a look at what must not be.
+    until("ticks for three times the bound", Duration::from_secs(40), || async {
         let status = watched.running.status.snapshot();
         assert!(status.stalled.is_empty() && status.folding_stalled.is_none(), "{status:?}");
-        assert!(began.elapsed() < Duration::from_secs(40), "no ticks: {status:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let long_enough = began.elapsed() >= Duration::from_millis(3 * BOUND_MS);
+        ensure!(long_enough && house.number(ticked).await >= 5, "no ticks: {status:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     watched.running.stop().await;
 }

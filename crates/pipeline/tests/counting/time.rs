@@ -2,8 +2,9 @@
 //! and a clock that cannot be right holds a partition.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use weir_backends::books;
@@ -15,6 +16,7 @@ use weir_metering::meter::MeterKey;
 use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
 use weir_pipeline::Clock;
 use weir_pipeline::outbox::{Delivery, OutboxMetrics};
+use weir_tests::wait::until;
 use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTROL, encode_limits};
 
 use crate::admin;
@@ -80,11 +82,13 @@ async fn deliver(house: &House, receiver: &Receiver) -> CancellationToken {
 }
 
 async fn until_received(receiver: &Receiver, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while receiver.received().len() < count {
-        assert!(Instant::now() < deadline, "{:?}", receiver.received());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(&format!("{count} notifications"), Duration::from_secs(40), || async {
+        let received = receiver.received();
+        ensure!(received.len() >= count, "{received:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until every partition has been given so many ticks more.
@@ -94,11 +98,13 @@ async fn until_ticks(house: &House, more: i64) {
             FROM journal_partition AS p LEFT JOIN batch AS b USING (partition) GROUP BY p.partition
         ) AS by_partition";
     let enough = house.number(TICKS).await + more;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while house.number(TICKS).await < enough {
-        assert!(Instant::now() < deadline, "no {more} ticks more");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(&format!("{enough} ticks"), Duration::from_secs(30), || async {
+        let found = house.number(TICKS).await;
+        ensure!(found >= enough, "{found} ticks");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,16 +180,15 @@ async fn a_period_closes_although_the_last_record_is_an_aborted_transaction() {
     admin::begin(&transactions, &house.kafka, partition, &values);
     admin::abort(&transactions);
     let running = house.start_with(|aggregator| aggregator.settings.tick_after_ms = TICK_AFTER_MS);
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
+    until(&format!("the period to close that ends at {end}"), Duration::from_secs(40), || async {
         let reach = books::journal_reach(&house.pool, partition).await.unwrap().unwrap();
         let status = running.status.snapshot().partitions.get(&partition).cloned().unwrap_or_default();
-        if reach.folded_broker_time >= end && status.lag_records() == 0 && status.high_watermark > 0 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{reach:?} {status:?}, the period ends at {end}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let all_read = status.lag_records() == 0 && status.high_watermark > 0;
+        ensure!(reach.folded_broker_time >= end && all_read, "{reach:?} {status:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
     // Five records and the marker of the abort are covered, and not counted.
     assert_eq!(house.number(HOLES).await, 1);
     assert_eq!(house.number(ACCEPTED).await, 10);

@@ -1,12 +1,14 @@
 //! A topic that is no longer the one that was counted is refused in words that name the way
 //! out, and the ledger stays as it was.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::ensure;
 use weir_backends::ledger::generation::Begun;
 use weir_backends::postgres;
 use weir_metering::shard::SERIES_MAX;
 use weir_pipeline::{accept_topic, ledger_check};
+use weir_tests::wait::until;
 
 use crate::admin;
 use crate::counts::Count;
@@ -129,20 +131,18 @@ async fn check((name, accident, words): Case) {
     let times = if let Accident::Altered(..) = accident { 1 } else { usize::try_from(PARTITIONS).unwrap() };
     let mut running = house.start();
     let says = |text: &str| words.iter().all(|word| text.contains(word));
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
+    let what = format!("{name}: {words:?}");
+    let said = until(&what, Duration::from_secs(40), || async {
         let problems = running.status.problems();
-        if problems.iter().filter(|problem| says(problem)).count() == times {
-            running.stop().await;
-            break;
-        }
-        if running.task.is_finished() {
-            let refusal = (&mut running.task).await.unwrap().unwrap_err().to_string();
-            assert!(says(&refusal), "{name}: {refusal}");
-            break;
-        }
-        assert!(Instant::now() < deadline, "{name}: {words:?} are not in {problems:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let said = problems.iter().filter(|problem| says(problem)).count() == times;
+        ensure!(said || running.task.is_finished(), "{problems:?}");
+        Ok(Some(said))
+    });
+    if said.await.unwrap() {
+        running.stop().await;
+    } else {
+        let refusal = (&mut running.task).await.unwrap().unwrap_err().to_string();
+        assert!(says(&refusal), "{name}: {refusal}");
     }
     assert_eq!(house.text(LEDGER).await, before, "{name}: the ledger was changed");
 }

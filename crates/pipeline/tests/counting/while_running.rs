@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
+use weir_tests::wait::until;
+
 use crate::admin;
 use crate::house::House;
 use crate::scenarios::{ACCEPTED, check, journal, stack};
@@ -37,16 +40,7 @@ async fn a_topic_widened_or_compacted_while_it_is_counted_is_refused() {
     admin::alter(&house.kafka, "cleanup.policy", "delete").await;
     running.until_counting(4).await;
     admin::widen(&house.kafka, 6).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !running
-        .status
-        .problems()
-        .iter()
-        .any(|words| words.contains("has 6 partitions, but counting began"))
-    {
-        assert!(Instant::now() < deadline, "{:?}", running.status.problems());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    running.until_said("has 6 partitions, but counting began", 30).await;
     running.stop().await;
 }
 
@@ -85,23 +79,24 @@ async fn the_delay_of_the_projection_grows_while_clickhouse_is_away() {
     house.produce(records).await;
     house.until(ACCEPTED, 200, 60).await;
     house.settle(30).await;
-    let until = async |what: &str, seconds: std::ops::Range<f64>| {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !seconds.contains(&delay()) {
-            assert!(Instant::now() < deadline, "{what}: {}", delay());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let until_delay = async |what: &str, seconds: std::ops::Range<f64>| {
+        let within = until(what, Duration::from_secs(30), || async {
+            let delay = delay();
+            ensure!(seconds.contains(&delay), "{delay} s");
+            Ok(Some(()))
+        });
+        within.await.unwrap();
     };
-    until("nothing waits", 0.0..0.001).await;
+    until_delay("nothing to wait", 0.0..0.001).await;
     stack.clickhouse().kill().expect("killed");
     let (events, records) = journal(&house, 100, 400);
     all.extend(events);
     house.produce(records).await;
     house.until(ACCEPTED, 400, 60).await;
-    until("it grows", 3.0..60.0).await;
+    until_delay("the delay to grow", 3.0..60.0).await;
     stack.clickhouse().restart().expect("restarted");
     check(&house, &all).await;
-    until("nothing waits again", 0.0..0.001).await;
+    until_delay("nothing to wait again", 0.0..0.001).await;
     running.stop().await;
 }
 
