@@ -86,31 +86,44 @@ pub async fn enqueue(connection: &mut PgConnection, messages: &[OutboxMessage]) 
     Ok(())
 }
 
-const ENQUEUE_EVENT: &str = "INSERT INTO outbox (id, kind, tenant, endpoint_id, topic_key, body)
-    SELECT $1 || '.' || id::text, 'webhook', $2, id, NULL::text, $4::jsonb
-    FROM webhook_endpoint
-    WHERE disabled_at IS NULL AND (tenant IS NULL OR tenant = $2)
-      AND (event_types = '{}' OR $3 = ANY (event_types))
-    UNION ALL SELECT $1, 'alert_topic', $2, NULL::uuid, $2, $4::jsonb
+/// An event that is told to whoever wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebhookMessage {
+    /// Its id; each endpoint gets it under an id that begins with it.
+    pub id: String,
+    /// Whom it is about.
+    pub tenant: String,
+    /// What is said.
+    pub body: Value,
+}
+
+const ENQUEUE_EVENTS: &str = "WITH event AS (
+        SELECT * FROM UNNEST($2::text[], $3::text[], $4::jsonb[]) AS e (id, tenant, body))
+    INSERT INTO outbox (id, kind, tenant, endpoint_id, topic_key, body)
+    SELECT e.id || '.' || w.id::text, 'webhook', e.tenant, w.id, NULL::text, e.body
+    FROM event e JOIN webhook_endpoint w ON w.disabled_at IS NULL AND (w.tenant IS NULL OR w.tenant = e.tenant)
+      AND (w.event_types = '{}' OR $1 = ANY (w.event_types))
+    UNION ALL SELECT e.id, 'alert_topic', e.tenant, NULL::uuid, e.tenant, e.body FROM event e
     ON CONFLICT (id) DO NOTHING";
 
-/// Tells `body` to every webhook endpoint that wants `event_type` of `tenant`, and to the
-/// alerts topic, within the caller's transaction. Each gets it once under one id.
-pub async fn enqueue_webhook_event(
+/// Tells events of a type to every webhook endpoint that wants them, and to the alerts topic,
+/// within the caller's transaction. Each gets an event once under one id.
+pub async fn enqueue_webhook_events(
     connection: &mut PgConnection,
-    message_id: &str,
-    tenant: &str,
     event_type: &str,
-    body: &Value,
+    events: &[WebhookMessage],
 ) -> Result<(), StoreError> {
-    sqlx::query(ENQUEUE_EVENT)
-        .bind(message_id)
-        .bind(tenant)
+    let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+    let tenants: Vec<_> = events.iter().map(|event| event.tenant.as_str()).collect();
+    let bodies: Vec<_> = events.iter().map(|event| &event.body).collect();
+    sqlx::query(ENQUEUE_EVENTS)
         .bind(event_type)
-        .bind(body)
+        .bind(ids)
+        .bind(tenants)
+        .bind(bodies)
         .execute(connection)
         .await
-        .map_err(|error| StoreError::postgres("write an event to the outbox", &error))?;
+        .map_err(|error| StoreError::postgres("write events to the outbox", &error))?;
     Ok(())
 }
 

@@ -194,7 +194,7 @@ again changes nothing; another one for a paid document is refused.
 Example:
   weir invoice paid MILL-000001 --at 2026-11-24T09:30:00Z --reference \"SEPA 4711\"
 
-Exit codes: 0 recorded, 1 there is none, it is a draft, it was paid otherwise, or it failed, 2 a wrong call.";
+Exit codes: 0 recorded, 1 there is none, it is void, it was paid otherwise, or it failed, 2 a wrong call.";
 
 pub(crate) const VERIFY: &str = "Changes nothing. Raw events that have expired (clickhouse.events_kept_days) cannot be
 metered again: such a document rests on the ledger's sums, which is said and passes. Raw events that should be

@@ -59,10 +59,10 @@ pub struct InvoiceBody {
     id: String,
     /// `invoice` or `correction`.
     document_type: String,
-    /// `draft`, `finalized`, `paid` or `void`.
+    /// `finalized`, `paid` or `void`.
     status: String,
-    /// Its number, once finalized.
-    number: Option<String>,
+    /// Its number.
+    number: String,
     /// Who billed.
     legal_entity: String,
     /// Who was billed.
@@ -133,9 +133,8 @@ pub async fn list(
     caller.require(Scope::InvoicesRead)?;
     let only = caller.narrow(query.tenant.as_deref())?;
     let page = PageQuery { limit: query.limit, cursor: query.cursor }.read()?;
-    // What a draft says is the platform's until it is finalized.
-    let (after, drafts) = (page.after.as_deref(), caller.tenant.is_none());
-    let found = documents::list(&state.pool, only.as_ref(), drafts, after, page.fetch()).await?;
+    let after = page.after.as_deref();
+    let found = documents::list(&state.pool, only.as_ref(), after, page.fetch()).await?;
     Ok(page.answer(&uri, found, |invoice| invoice.id.clone(), InvoiceBody::from))
 }
 
@@ -167,7 +166,7 @@ pub async fn get(
     responses(
         (status = 200, body = InvoiceBody),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "A draft, or paid otherwise before"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "Void, or paid otherwise before"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

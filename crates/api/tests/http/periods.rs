@@ -133,7 +133,7 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
         .await
         .unwrap();
         let left = house.json("DELETE", &path, &[], json!(null)).await.expect(202);
-        assert_eq!(left.body["remaining"], json!(["1 invoice(s) in draft or not paid"]));
+        assert_eq!(left.body["remaining"], json!(["1 invoice(s) not paid"]));
         let invoice = house.get("/api/v1/invoices/GONE-1").await.expect(200);
         assert_eq!(
             (&invoice.body["total"], &invoice.body["document"]["n"]),

@@ -1,5 +1,4 @@
-//! The rows of documents and their lines: drafts are inserted and dropped here, finalized
-//! ones only read. The text in `document` is the whole of a document as it was billed.
+//! The rows of documents and their lines, read. The text in `document` is the whole of a document as it was billed.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
@@ -7,6 +6,7 @@ use weir_billing::{DocumentType, Invoice};
 use weir_core::{Position, Span, TenantId, Timestamp};
 
 use super::failed;
+use super::usage::SubscribedPeriod;
 use crate::StoreError;
 use crate::postgres::Pool;
 use crate::tenants::payments::Payment;
@@ -14,8 +14,6 @@ use crate::tenants::payments::Payment;
 /// Where a document stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentStatus {
-    /// It has no number and may still change or go.
-    Draft,
     /// It has a number and never changes.
     Finalized,
     /// Finalized, and paid.
@@ -33,8 +31,8 @@ pub struct DocumentRow {
     pub document_type: DocumentType,
     /// Where it stands.
     pub status: DocumentStatus,
-    /// Its number; drafts have none.
-    pub number: Option<String>,
+    /// Its number.
+    pub number: String,
     /// Who issued it.
     pub legal_entity: String,
     /// Its name today.
@@ -108,7 +106,7 @@ struct Row {
     id: String,
     document_type: String,
     status: String,
-    number: Option<String>,
+    number: String,
     legal_entity: String,
     legal_entity_name: String,
     tenant: String,
@@ -129,17 +127,11 @@ struct Row {
     reference: Option<String>,
 }
 
-const INSERT_DRAFT: &str =
-    "INSERT INTO invoice (id, document_type, status, legal_entity, tenant, subscription,
-        period_start, period_end, sequence, currency, total, cut_generation, cut_partition, cut_offset,
-        document, hash, created_at)
-    VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14, $15, $16)
-    ON CONFLICT (subscription, period_start, sequence) DO NOTHING RETURNING id";
-const OF_SEQUENCE: &str =
-    "SELECT id FROM invoice WHERE subscription = $1 AND period_start = $2 AND sequence = $3";
-const DELETE_DRAFT: &str = "DELETE FROM invoice WHERE id = $1 AND status = 'draft'";
-const FINALIZED_OF_PERIOD: &str = "SELECT document FROM invoice
-    WHERE subscription = $1 AND period_start = $2 AND status <> 'draft' ORDER BY sequence";
+const OF_PERIODS_ATTEMPT: &str = "read the documents of periods";
+const OF_PERIODS: &str = "SELECT a.place, i.document
+    FROM unnest($1::integer[], $2::text[], $3::timestamptz[]) AS a (place, subscription, starts_at)
+    JOIN invoice i ON i.subscription = a.subscription AND i.period_start = a.starts_at
+    ORDER BY a.place, i.sequence";
 const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.legal_entity,
         e.name AS legal_entity_name, i.tenant, t.name AS tenant_name, i.subscription, i.period_start,
         i.period_end, i.sequence, i.currency,
@@ -147,7 +139,7 @@ const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.leg
         i.hash, i.finalized_at, p.paid_at, p.reference
     FROM invoice i JOIN tenant t ON t.id = i.tenant JOIN legal_entity e ON e.key = i.legal_entity
     LEFT JOIN invoice_payment p ON p.invoice = i.id
-    WHERE i.status <> 'draft' AND ($1::text IS NULL OR i.tenant = $1)
+    WHERE ($1::text IS NULL OR i.tenant = $1)
       AND ($2::timestamptz IS NULL OR i.period_start >= $2)
       AND ($3::timestamptz IS NULL OR i.period_start < $3)
       AND ($4::text IS NULL OR i.number = $4 OR i.id = $4)
@@ -156,83 +148,36 @@ const LINES: &str = "SELECT invoice, line, meter, description, trim_scale(quanti
         event_count, plan, plan_version, trim_scale(amount)::text AS amount, document, hash
     FROM invoice_line WHERE invoice = ANY($1) ORDER BY invoice, line";
 
-/// Inserts a draft and returns the id of the document that has this place in the period:
-/// the draft's own, or that of one that was there before.
-pub async fn insert_draft(
+/// The documents of periods, in their order, each period's in order of issue.
+pub async fn documents_of_periods(
     pool: &Pool,
-    draft: &Invoice,
-    sequence: i32,
-    now: Timestamp,
-) -> Result<String, StoreError> {
-    const ATTEMPT: &str = "insert a draft";
-    let document = draft.canonical_json().map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-    let inserted: Option<String> = sqlx::query_scalar(INSERT_DRAFT)
-        .bind(draft.id.as_str())
-        .bind(type_text(draft.document_type))
-        .bind(draft.legal_entity.as_str())
-        .bind(draft.tenant.as_str())
-        .bind(draft.subscription_id.as_str())
-        .bind(draft.period.start.to_chrono())
-        .bind(draft.period.end.to_chrono())
-        .bind(sequence)
-        .bind(draft.currency.code())
-        .bind(draft.total.amount.to_string())
-        .bind(draft.cut.generation)
-        .bind(draft.cut.partition)
-        .bind(draft.cut.offset)
-        .bind(document)
-        .bind(draft.hash.as_str())
-        .bind(now.to_chrono())
-        .fetch_optional(pool)
-        .await
-        .map_err(failed(ATTEMPT))?;
-    if let Some(id) = inserted {
-        return Ok(id);
-    }
-    sqlx::query_scalar(OF_SEQUENCE)
-        .bind(draft.subscription_id.as_str())
-        .bind(draft.period.start.to_chrono())
-        .bind(sequence)
-        .fetch_optional(pool)
-        .await
-        .map_err(failed(ATTEMPT))?
-        .ok_or_else(|| StoreError::Transient {
-            attempt: ATTEMPT,
-            reason: "another run dropped the draft in between".to_owned(),
-        })
+    periods: &[SubscribedPeriod],
+) -> Result<Vec<Vec<Invoice>>, StoreError> {
+    let mut conn = pool.acquire().await.map_err(failed(OF_PERIODS_ATTEMPT))?;
+    documents_of(&mut conn, periods).await
 }
 
-/// Removes a draft; a finalized document stays.
-pub(super) async fn delete_draft(conn: &mut PgConnection, id: &str) -> Result<(), StoreError> {
-    sqlx::query(DELETE_DRAFT).bind(id).execute(conn).await.map(|_| ()).map_err(failed("drop a draft"))
-}
-
-/// The finalized documents of a period, in order of issue.
-pub(super) async fn finalized_of_period(
+/// The same inside a transaction.
+pub(super) async fn documents_of(
     conn: &mut PgConnection,
-    subscription: &str,
-    period: Span,
-) -> Result<Vec<Invoice>, StoreError> {
-    let texts: Vec<String> = sqlx::query_scalar(FINALIZED_OF_PERIOD)
-        .bind(subscription)
-        .bind(period.start.to_chrono())
+    periods: &[SubscribedPeriod],
+) -> Result<Vec<Vec<Invoice>>, StoreError> {
+    let places: Vec<i32> = (0..).take(periods.len()).collect();
+    let rows: Vec<(i32, String)> = sqlx::query_as(OF_PERIODS)
+        .bind(places)
+        .bind(periods.iter().map(|one| one.subscription.as_str()).collect::<Vec<_>>())
+        .bind(periods.iter().map(|one| one.period.start.to_chrono()).collect::<Vec<_>>())
         .fetch_all(conn)
         .await
-        .map_err(failed("read the documents of a period"))?;
-    texts.iter().map(|text| stored_invoice(text)).collect()
-}
-
-/// The finalized documents of a period in order of issue, and which sequence number is next.
-pub async fn sequence_of_period(
-    pool: &Pool,
-    subscription: &str,
-    period: Span,
-) -> Result<(Vec<Invoice>, i32), StoreError> {
-    const ATTEMPT: &str = "read the documents of a period";
-    let mut conn = pool.acquire().await.map_err(failed(ATTEMPT))?;
-    let earlier = finalized_of_period(&mut conn, subscription, period).await?;
-    let next = i32::try_from(earlier.len()).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-    Ok((earlier, next))
+        .map_err(failed(OF_PERIODS_ATTEMPT))?;
+    let mut found = vec![Vec::new(); periods.len()];
+    for (place, text) in rows {
+        let place = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
+        let place =
+            place.ok_or_else(|| StoreError::corrupt(OF_PERIODS_ATTEMPT, "a document of no period"))?;
+        place.push(stored_invoice(&text)?);
+    }
+    Ok(found)
 }
 
 /// Reads a document from its stored text.
@@ -288,7 +233,6 @@ impl DocumentStatus {
     /// As stored.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Draft => "draft",
             Self::Finalized => "finalized",
             Self::Paid => "paid",
             Self::Void => "void",
@@ -303,8 +247,8 @@ impl Row {
             .into_iter()
             .find(|kind| type_text(*kind) == self.document_type)
             .ok_or_else(|| corrupt("unknown type"))?;
-        use DocumentStatus::{Draft, Finalized, Paid, Void};
-        let status = [Draft, Finalized, Paid, Void]
+        use DocumentStatus::{Finalized, Paid, Void};
+        let status = [Finalized, Paid, Void]
             .into_iter()
             .find(|status| status.as_str() == self.status)
             .ok_or_else(|| corrupt("unknown status"))?;

@@ -19,8 +19,6 @@ pub struct DuePeriod {
     pub period: Span,
     /// The ISO 4217 code of the currency that the tenant is billed in.
     pub currency: String,
-    /// The id of a draft that an earlier run left behind.
-    pub draft: Option<String>,
 }
 
 /// A period whose invoice is finalized.
@@ -72,7 +70,6 @@ struct PeriodRow {
     currency: String,
     period_start: DateTime<Utc>,
     period_end: DateTime<Utc>,
-    draft: Option<String>,
 }
 
 const PARTITIONS: &str = "SELECT partitions FROM installation";
@@ -80,27 +77,27 @@ const PARTITIONS: &str = "SELECT partitions FROM installation";
 // A period that two subscriptions touch belongs to the later one, so usage is billed once.
 const DUE: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
-        t.currency, p.starts_at AS period_start, p.ends_at AS period_end, i.id AS draft
+        t.currency, p.starts_at AS period_start, p.ends_at AS period_end
     FROM subscription s
     JOIN tenant t ON t.id = s.tenant
     JOIN billing_period p ON p.tenant = s.tenant AND p.ends_at > s.starts_at
         AND p.starts_at < coalesce(s.ends_at, 'infinity')
     LEFT JOIN invoice i ON i.subscription = s.id AND i.period_start = p.starts_at AND i.sequence = 0
     WHERE p.ends_at <= $1 AND ($2::text IS NULL OR s.tenant = $2)
-      AND (i.id IS NULL OR i.status = 'draft')
+      AND i.id IS NULL
       AND NOT EXISTS (SELECT 1 FROM subscription later WHERE later.tenant = s.tenant
         AND later.starts_at > s.starts_at AND later.starts_at < p.ends_at)
     ORDER BY p.ends_at, s.legal_entity, s.tenant, s.id";
 
 const BILLED: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
-        t.currency, i.period_start, i.period_end, NULL::text AS draft
+        t.currency, i.period_start, i.period_end
     FROM invoice i JOIN subscription s ON s.id = i.subscription JOIN tenant t ON t.id = s.tenant
     WHERE i.sequence = 0 AND i.status IN ('finalized', 'paid') AND ($2::text IS NULL OR s.tenant = $2)
       AND (i.period_end >= $1 OR EXISTS (SELECT 1 FROM adjustment_usage a
         WHERE a.tenant = i.tenant AND a.hour >= i.period_start AND a.hour < i.period_end
           AND NOT EXISTS (SELECT 1 FROM invoice d
-            WHERE d.subscription = i.subscription AND d.period_start = i.period_start AND d.status <> 'draft'
+            WHERE d.subscription = i.subscription AND d.period_start = i.period_start
               AND (d.cut_generation, d.cut_offset) > (a.generation, a.\"offset\"))))
     ORDER BY i.period_end, s.legal_entity, s.tenant, s.id";
 
@@ -129,9 +126,9 @@ pub async fn due_periods(
     let rows = period_rows(pool, DUE, until, only).await?;
     rows.into_iter()
         .map(|mut row| {
-            let (currency, draft) = (std::mem::take(&mut row.currency), row.draft.take());
+            let currency = std::mem::take(&mut row.currency);
             let (subscription, period) = row.read()?;
-            Ok(DuePeriod { subscription, period, currency, draft })
+            Ok(DuePeriod { subscription, period, currency })
         })
         .collect()
 }

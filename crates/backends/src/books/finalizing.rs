@@ -1,43 +1,51 @@
-//! Giving a draft its number: one transaction that holds the legal entity's row.
+//! Giving documents their numbers: one transaction that holds the legal entity's row.
 //!
-//! Whoever opens it waits for the one before; a draft that another run finalized
-//! meanwhile is found out and left alone. Number, document, lines, counter and what is
-//! told of it are committed together or not at all, so numbers have no gaps.
+//! Whoever opens it waits for the one before, and then sees what that has finalized. Numbers,
+//! documents, lines, counter and what is told of them are committed together or not at all, so
+//! numbers have no gaps. Many documents share a transaction: what it costs is mostly its round
+//! trips and one flush of the disk.
 
+use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Transaction};
+use weir_billing::canonical::canonical_json;
 use weir_billing::number::NumberPrefix;
 use weir_billing::{Invoice, InvoiceLine, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_core::Timestamp;
 use weir_wire::alert::INVOICE_FINALIZED;
 use weir_wire::invoice_number;
 
-use super::documents;
+use super::documents::{documents_of, type_text};
 use super::failed;
-use super::usage::{PeriodUsage, period_usage};
+use super::usage::{PeriodUsage, SubscribedPeriod, usage_of};
 use crate::StoreError;
-use crate::outbox::{OutboxKind, OutboxMessage, enqueue, enqueue_webhook_event};
+use crate::outbox::{OutboxKind, OutboxMessage, WebhookMessage, enqueue, enqueue_webhook_events};
 use crate::postgres::Pool;
 
-const ATTEMPT: &str = "finalize a document";
+const ATTEMPT: &str = "finalize documents";
 
 const LOCK_ENTITY: &str = "SELECT number_prefix, next_number FROM legal_entity WHERE key = $1 FOR UPDATE";
-const LOCK_DRAFT: &str = "SELECT status FROM invoice WHERE id = $1 FOR UPDATE";
-const FINALIZE: &str = "UPDATE invoice SET status = 'finalized', number = $2, currency = $3,
-        total = $4::numeric, cut_generation = $5, cut_partition = $6, cut_offset = $7, document = $8,
-        hash = $9, finalized_at = $10
-    WHERE id = $1 AND status = 'draft'";
+const DOCUMENTS: &str = "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
+        period_start, period_end, sequence, currency, total, cut_generation, cut_partition, cut_offset,
+        document, hash, created_at, finalized_at)
+    SELECT id, document_type, 'finalized', number, $1, tenant, subscription, period_start, period_end, sequence,
+        currency, total::numeric, cut_generation, cut_partition, cut_offset, document, hash, issued_at, issued_at
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+        $9::integer[], $10::text[], $11::text[], $12::integer[], $13::integer[], $14::bigint[], $15::text[],
+        $16::text[], $17::timestamptz[])
+        AS d (id, document_type, number, tenant, subscription, period_start, period_end, sequence, currency,
+            total, cut_generation, cut_partition, cut_offset, document, hash, issued_at)";
 const LINES: &str = "INSERT INTO invoice_line (invoice, line, meter, description, quantity, event_count,
         plan, plan_version, amount, document, hash)
-    SELECT $1, line, meter, description, quantity::numeric, event_count, plan, plan_version, amount::numeric,
+    SELECT invoice, line, meter, description, quantity::numeric, event_count, plan, plan_version, amount::numeric,
         document, hash
-    FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::integer[],
-        $9::text[], $10::text[], $11::text[])
-        AS l (line, meter, description, quantity, event_count, plan, plan_version, amount, document, hash)";
-const COUNT_UP: &str = "UPDATE legal_entity SET next_number = next_number + 1
+    FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+        $8::integer[], $9::text[], $10::text[], $11::text[])
+        AS l (invoice, line, meter, description, quantity, event_count, plan, plan_version, amount, document, hash)";
+const COUNT_UP: &str = "UPDATE legal_entity SET next_number = next_number + $3
     WHERE key = $1 AND next_number = $2";
 
-/// A transaction in which one document of a legal entity may be finalized. Dropping it
-/// changes nothing.
+/// A transaction in which documents of a legal entity may be finalized. Dropping it changes
+/// nothing.
 #[derive(Debug)]
 pub struct Finalizing {
     transaction: Transaction<'static, Postgres>,
@@ -45,9 +53,13 @@ pub struct Finalizing {
     number: InvoiceNumber,
 }
 
-/// What is told of a finalized document.
+/// A document with its number, and what is told of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finalized {
+    /// The document.
+    pub invoice: Invoice,
+    /// The how-manieth of its period: 0 the invoice, 1… its corrections.
+    pub sequence: i32,
     /// The body of the webhook event `invoice.finalized`.
     pub webhook: serde_json::Value,
     /// The value of the record in the topic of numbers.
@@ -65,116 +77,107 @@ impl Finalizing {
             .map_err(failed(ATTEMPT))?;
         let (prefix, counter) =
             row.ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("there is no legal entity {entity}")))?;
-        let prefix = NumberPrefix::new(&prefix).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        let counter = u64::try_from(counter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        let number =
-            InvoiceNumber::new(prefix, counter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+        let prefix = NumberPrefix::new(&prefix).map_err(corrupt)?;
+        let counter = u64::try_from(counter).map_err(corrupt)?;
+        let number = InvoiceNumber::new(prefix, counter).map_err(corrupt)?;
         Ok(Self { transaction, entity: entity.clone(), number })
     }
 
-    /// The number that the document will get.
+    /// The number that the first document will get; the others follow it.
     pub fn number(&self) -> &InvoiceNumber {
         &self.number
     }
 
-    /// Whether the document is still a draft; it is held until the transaction ends.
-    pub async fn is_draft(&mut self, id: &str) -> Result<bool, StoreError> {
-        let status: Option<String> = sqlx::query_scalar(LOCK_DRAFT)
-            .bind(id)
-            .fetch_optional(&mut *self.transaction)
-            .await
-            .map_err(failed(ATTEMPT))?;
-        Ok(status.as_deref() == Some("draft"))
+    /// The documents of periods, in their order, each period's in order of issue.
+    pub async fn earlier(&mut self, periods: &[SubscribedPeriod]) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        documents_of(&mut self.transaction, periods).await
     }
 
-    /// Usage of the period as it stands now, with its cut.
+    /// Usage of periods as it stands now, in their order, with its cuts.
     pub async fn usage(
         &mut self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        period_usage(&mut self.transaction, tenant, partition, period).await
+        periods: &[SubscribedPeriod],
+    ) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        usage_of(&mut self.transaction, periods).await
     }
 
-    /// The finalized documents of the period, in order of issue.
-    pub async fn earlier(&mut self, subscription: &str, period: Span) -> Result<Vec<Invoice>, StoreError> {
-        documents::finalized_of_period(&mut self.transaction, subscription, period).await
-    }
-
-    /// Removes a draft that turned out to have nothing to say.
-    pub async fn drop_draft(mut self, id: &str) -> Result<(), StoreError> {
-        documents::delete_draft(&mut self.transaction, id).await?;
-        self.transaction.commit().await.map_err(failed(ATTEMPT))
-    }
-
-    /// Stores the finalized document with its lines, raises the counter, puts what is told of
-    /// it into the outbox, and commits.
-    pub async fn store(mut self, invoice: &Invoice, told: &Finalized) -> Result<(), StoreError> {
-        let corrupt = |error: &dyn std::fmt::Display| StoreError::corrupt(ATTEMPT, error);
-        if invoice.number.as_ref() != Some(&self.number) {
-            return Err(corrupt(&"the document carries another number than the next one"));
+    /// Stores the documents with their lines, raises the counter, puts what is told of them into
+    /// the outbox, and commits. Their numbers must follow each other.
+    pub async fn store(mut self, documents: &[Finalized]) -> Result<(), StoreError> {
+        let first = i64::try_from(self.number.counter()).map_err(corrupt)?;
+        let expected = self.number.counter()..;
+        let follow = documents.iter().zip(expected).all(|(document, counter)| {
+            let number = document.invoice.number.as_ref();
+            number
+                .is_some_and(|number| number.counter() == counter && number.prefix() == self.number.prefix())
+        });
+        if !follow {
+            return Err(corrupt("the documents carry other numbers than the next ones"));
         }
-        let issued_at = invoice.issued_at.ok_or_else(|| corrupt(&"the document has no date"))?;
-        self.update(invoice, issued_at).await?;
-        self.insert_lines(invoice).await?;
-        let counter = i64::try_from(self.number.counter()).map_err(|error| corrupt(&error))?;
+        self.insert_documents(documents).await?;
+        self.insert_lines(documents).await?;
         let counted = sqlx::query(COUNT_UP)
             .bind(self.entity.as_str())
-            .bind(counter)
+            .bind(first)
+            .bind(i64::try_from(documents.len()).map_err(corrupt)?)
             .execute(&mut *self.transaction)
             .await
             .map_err(failed(ATTEMPT))?;
         if counted.rows_affected() != 1 {
-            return Err(corrupt(&"the counter of the legal entity moved under its lock"));
+            return Err(corrupt("the counter of the legal entity moved under its lock"));
         }
-        self.tell(invoice, told).await?;
+        self.tell(documents).await?;
         self.transaction.commit().await.map_err(failed(ATTEMPT))
     }
 
-    async fn update(&mut self, invoice: &Invoice, issued_at: Timestamp) -> Result<(), StoreError> {
-        let document = invoice.canonical_json().map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        let updated = sqlx::query(FINALIZE)
-            .bind(invoice.id.as_str())
-            .bind(self.number.to_string())
-            .bind(invoice.currency.code())
-            .bind(invoice.total.amount.to_string())
-            .bind(invoice.cut.generation)
-            .bind(invoice.cut.partition)
-            .bind(invoice.cut.offset)
-            .bind(document)
-            .bind(invoice.hash.as_str())
-            .bind(issued_at.to_chrono())
+    async fn insert_documents(&mut self, documents: &[Finalized]) -> Result<(), StoreError> {
+        let all = || documents.iter().map(|document| &document.invoice);
+        let texts = |of: fn(&Invoice) -> &str| all().map(of).collect::<Vec<_>>();
+        let times = |of: fn(&Invoice) -> Timestamp| all().map(|one| of(one).to_chrono()).collect::<Vec<_>>();
+        let numbers = all().map(|one| one.number.as_ref().map(ToString::to_string));
+        let canonical = all().map(Invoice::canonical_json).collect::<Result<Vec<_>, _>>().map_err(corrupt)?;
+        sqlx::query(DOCUMENTS)
+            .bind(self.entity.as_str())
+            .bind(texts(|one| one.id.as_str()))
+            .bind(texts(|one| type_text(one.document_type)))
+            .bind(numbers.collect::<Vec<_>>())
+            .bind(texts(|one| one.tenant.as_str()))
+            .bind(texts(|one| one.subscription_id.as_str()))
+            .bind(times(|one| one.period.start))
+            .bind(times(|one| one.period.end))
+            .bind(documents.iter().map(|document| document.sequence).collect::<Vec<_>>())
+            .bind(texts(|one| one.currency.code()))
+            .bind(all().map(|one| one.total.amount.to_string()).collect::<Vec<_>>())
+            .bind(all().map(|one| one.cut.generation).collect::<Vec<_>>())
+            .bind(all().map(|one| one.cut.partition).collect::<Vec<_>>())
+            .bind(all().map(|one| one.cut.offset).collect::<Vec<_>>())
+            .bind(canonical)
+            .bind(texts(|one| one.hash.as_str()))
+            .bind(all().map(issued_at).collect::<Result<Vec<_>, _>>()?)
             .execute(&mut *self.transaction)
             .await
             .map_err(failed(ATTEMPT))?;
-        if updated.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::corrupt(ATTEMPT, format!("{} is not a draft", invoice.id)))
-        }
+        Ok(())
     }
 
-    async fn insert_lines(&mut self, invoice: &Invoice) -> Result<(), StoreError> {
-        fn corrupt(error: impl std::fmt::Display) -> StoreError {
-            StoreError::corrupt(ATTEMPT, error)
-        }
-        let lines = &invoice.lines;
-        let numbers = lines.iter().map(|line| i32::try_from(line.line));
-        let versions = lines.iter().map(|line| i32::try_from(line.plan_version));
-        let documents = lines.iter().map(weir_billing::canonical::canonical_json);
-        let texts = |of: fn(&InvoiceLine) -> String| lines.iter().map(of).collect::<Vec<_>>();
+    async fn insert_lines(&mut self, documents: &[Finalized]) -> Result<(), StoreError> {
+        let invoices = || documents.iter().map(|document| &document.invoice);
+        let all = || invoices().flat_map(|invoice| invoice.lines.iter().map(move |line| (&invoice.id, line)));
+        let texts = |of: fn(&InvoiceLine) -> String| all().map(|(_, line)| of(line)).collect::<Vec<_>>();
+        let numbers = all().map(|(_, line)| i32::try_from(line.line));
+        let versions = all().map(|(_, line)| i32::try_from(line.plan_version));
+        let canonical = all().map(|(_, line)| canonical_json(line));
         sqlx::query(LINES)
-            .bind(invoice.id.as_str())
+            .bind(all().map(|(invoice, _)| invoice.as_str()).collect::<Vec<_>>())
             .bind(numbers.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
-            .bind(lines.iter().map(|line| line.meter.as_ref().map(ToString::to_string)).collect::<Vec<_>>())
+            .bind(all().map(|(_, line)| line.meter.as_ref().map(ToString::to_string)).collect::<Vec<_>>())
             .bind(texts(|line| line.description.clone()))
             .bind(texts(|line| line.quantity.to_string()))
-            .bind(lines.iter().map(|line| line.event_count).collect::<Vec<_>>())
+            .bind(all().map(|(_, line)| line.event_count).collect::<Vec<_>>())
             .bind(texts(|line| line.plan.to_string()))
             .bind(versions.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
             .bind(texts(|line| line.amount.amount.to_string()))
-            .bind(documents.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
+            .bind(canonical.collect::<Result<Vec<_>, _>>().map_err(corrupt)?)
             .bind(texts(|line| line.hash.clone()))
             .execute(&mut *self.transaction)
             .await
@@ -182,20 +185,37 @@ impl Finalizing {
         Ok(())
     }
 
-    async fn tell(&mut self, invoice: &Invoice, told: &Finalized) -> Result<(), StoreError> {
-        let message = format!("invoice-finalized-{}", invoice.id);
-        let tenant = invoice.tenant.as_str();
-        enqueue_webhook_event(&mut self.transaction, &message, tenant, INVOICE_FINALIZED, &told.webhook)
-            .await?;
-        let number = OutboxMessage {
-            id: format!("invoice-number-{}", invoice.id),
-            kind: OutboxKind::InvoiceTopic,
-            tenant: Some(tenant.to_owned()),
-            endpoint_id: None,
+    async fn tell(&mut self, documents: &[Finalized]) -> Result<(), StoreError> {
+        let mut events = Vec::with_capacity(documents.len());
+        let mut numbers = Vec::with_capacity(documents.len());
+        for Finalized { invoice, webhook, topic, .. } in documents {
+            let (id, tenant) = (&invoice.id, invoice.tenant.to_string());
+            let number = invoice.number.as_ref().ok_or_else(|| corrupt("a document without a number"))?;
             // A key of its own: the topic is compacted, and an older number may be told last.
-            topic_key: Some(invoice_number::key(self.entity.as_str(), &self.number)),
-            body: told.topic.clone(),
-        };
-        enqueue(&mut self.transaction, &[number]).await
+            let topic_key = Some(invoice_number::key(self.entity.as_str(), number));
+            events.push(WebhookMessage {
+                id: format!("invoice-finalized-{id}"),
+                tenant: tenant.clone(),
+                body: webhook.clone(),
+            });
+            numbers.push(OutboxMessage {
+                id: format!("invoice-number-{id}"),
+                kind: OutboxKind::InvoiceTopic,
+                tenant: Some(tenant),
+                endpoint_id: None,
+                topic_key,
+                body: topic.clone(),
+            });
+        }
+        enqueue_webhook_events(&mut self.transaction, INVOICE_FINALIZED, &events).await?;
+        enqueue(&mut self.transaction, &numbers).await
     }
+}
+
+fn issued_at(invoice: &Invoice) -> Result<DateTime<Utc>, StoreError> {
+    invoice.issued_at.map(Timestamp::to_chrono).ok_or_else(|| corrupt("a document without a date"))
+}
+
+fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::corrupt(ATTEMPT, error)
 }

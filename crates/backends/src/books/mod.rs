@@ -13,8 +13,7 @@ mod numbers;
 mod usage;
 
 pub use documents::{
-    DocumentRow, DocumentStatus, LineRow, Selection, documents, insert_draft, lines, sequence_of_period,
-    stored_invoice,
+    DocumentRow, DocumentStatus, LineRow, Selection, documents, documents_of_periods, lines, stored_invoice,
 };
 pub use due::{
     BilledPeriod, DuePeriod, JournalReach, StoredPlan, billed_periods, due_periods, journal_reach,
@@ -23,7 +22,7 @@ pub use due::{
 pub use evidence::{Evidence, SubscriptionFacts, UsageRow, UsageRows};
 pub use finalizing::{Finalized, Finalizing};
 pub use numbers::{LastNumber, counters, last_numbers_in_topic, retell_numbers, told_numbers};
-pub use usage::{MeterTotals, PeriodUsage, usage_of_period};
+pub use usage::{MeterTotals, PeriodUsage, SubscribedPeriod, usage_of_periods};
 
 use crate::StoreError;
 

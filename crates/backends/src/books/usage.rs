@@ -1,5 +1,5 @@
-//! Usage of one tenant in one period, and the cut below which it counts, in one statement
-//! and therefore one snapshot.
+//! Usage of tenants in periods, and the cuts below which it counts, in one statement and
+//! therefore one snapshot.
 //!
 //! A period's quantity is what the meter would say if it had no dimensions: sums and counts
 //! are added over hours and dimensions, `max` and `min` take the largest and smallest of
@@ -48,8 +48,23 @@ pub struct MeterTotals {
     pub event_count: i64,
 }
 
+/// A period of a subscription, and where the tenant's usage is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribedPeriod {
+    /// The subscription's id.
+    pub subscription: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The tenant's partition.
+    pub partition: Partition,
+    /// Which period.
+    pub period: Span,
+}
+
 #[derive(FromRow)]
 struct Row {
+    place: i32,
+    partition: i32,
     generation: i32,
     folded_to: i64,
     folded_broker_time: Option<DateTime<Utc>>,
@@ -62,60 +77,77 @@ struct Row {
     event_count: Option<i64>,
 }
 
-const USAGE: &str = "SELECT p.generation, p.folded_to,
-        (SELECT b.broker_time_max FROM batch b
-         WHERE b.partition = p.partition
-           AND (b.generation < p.generation OR (b.generation = p.generation AND b.to_offset <= p.folded_to))
-         ORDER BY b.generation DESC, b.from_offset DESC LIMIT 1) AS folded_broker_time,
+const USAGE: &str = "WITH reached AS (
+        SELECT p.partition, p.generation, p.folded_to,
+            (SELECT b.broker_time_max FROM batch b
+             WHERE b.partition = p.partition
+               AND (b.generation < p.generation OR (b.generation = p.generation AND b.to_offset <= p.folded_to))
+             ORDER BY b.generation DESC, b.from_offset DESC LIMIT 1) AS folded_broker_time
+        FROM journal_partition p WHERE p.partition = ANY ($2))
+    SELECT a.place, r.partition, r.generation, r.folded_to, r.folded_broker_time,
         u.meter, u.sum, u.max, u.min, u.latest, coalesce(q.unique_count, 0) AS unique_count, u.event_count
-    FROM journal_partition p
-    LEFT JOIN (
+    FROM unnest($1::integer[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+        AS a (place, partition, tenant, starts_at, ends_at)
+    JOIN reached r ON r.partition = a.partition
+    LEFT JOIN LATERAL (
         SELECT meter, sum(quantity)::text AS sum, max(quantity)::text AS max, min(quantity)::text AS min,
             ((array_agg(quantity ORDER BY latest_at DESC, latest_offset DESC, quantity DESC)
                 FILTER (WHERE latest_at IS NOT NULL))[1])::text AS latest,
             sum(event_count)::bigint AS event_count
-        FROM usage WHERE tenant = $2 AND hour >= $3 AND hour < $4 GROUP BY meter) AS u ON true
-    LEFT JOIN (
-        SELECT meter, count(DISTINCT value_hash) AS unique_count
-        FROM usage_unique WHERE tenant = $2 AND hour >= $3 AND hour < $4 GROUP BY meter) AS q
-        ON q.meter = u.meter
-    WHERE p.partition = $1
-    ORDER BY u.meter";
+        FROM usage WHERE tenant = a.tenant AND hour >= a.starts_at AND hour < a.ends_at
+        GROUP BY meter) AS u ON true
+    LEFT JOIN LATERAL (
+        SELECT count(DISTINCT value_hash) AS unique_count
+        FROM usage_unique WHERE tenant = a.tenant AND meter = u.meter AND hour >= a.starts_at AND hour < a.ends_at)
+        AS q ON true
+    ORDER BY a.place, u.meter";
 
-/// Reads a tenant's usage in a period; `None` when its partition was never counted.
-pub async fn usage_of_period(
+/// Reads the usage of periods, in their order, all in one snapshot; `None` where the tenant's
+/// partition was never counted.
+pub async fn usage_of_periods(
     pool: &Pool,
-    tenant: &TenantId,
-    partition: Partition,
-    period: Span,
-) -> Result<Option<PeriodUsage>, StoreError> {
+    periods: &[SubscribedPeriod],
+) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
     let mut conn = pool.acquire().await.map_err(failed(ATTEMPT))?;
-    period_usage(&mut conn, tenant, partition, period).await
+    usage_of(&mut conn, periods).await
 }
 
 /// The same inside a transaction: under READ COMMITTED the statement has its own snapshot.
-pub(super) async fn period_usage(
+pub(super) async fn usage_of(
     conn: &mut PgConnection,
-    tenant: &TenantId,
-    partition: Partition,
-    period: Span,
-) -> Result<Option<PeriodUsage>, StoreError> {
+    periods: &[SubscribedPeriod],
+) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+    let places: Vec<i32> = (0..).take(periods.len()).collect();
     let rows: Vec<Row> = sqlx::query_as(USAGE)
-        .bind(partition)
-        .bind(tenant.as_str())
-        .bind(period.start.to_chrono())
-        .bind(period.end.to_chrono())
+        .bind(places)
+        .bind(periods.iter().map(|one| one.partition).collect::<Vec<_>>())
+        .bind(periods.iter().map(|one| one.tenant.as_str()).collect::<Vec<_>>())
+        .bind(periods.iter().map(|one| one.period.start.to_chrono()).collect::<Vec<_>>())
+        .bind(periods.iter().map(|one| one.period.end.to_chrono()).collect::<Vec<_>>())
         .fetch_all(conn)
         .await
         .map_err(failed(ATTEMPT))?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let cut = Position { generation: first.generation, partition, offset: first.folded_to };
-    let folded_broker_time = first.folded_broker_time.map_or(Timestamp::EPOCH, Timestamp::from);
-    let meters = rows.into_iter().filter_map(|row| row.totals().transpose()).collect::<Result<_, _>>()?;
-    Ok(Some(PeriodUsage { cut, folded_broker_time, meters }))
+    let mut found: Vec<Option<PeriodUsage>> = vec![None; periods.len()];
+    for row in rows {
+        let place = usize::try_from(row.place).ok().and_then(|place| found.get_mut(place));
+        let place = place.ok_or_else(|| StoreError::corrupt(ATTEMPT, "a row of no period"))?;
+        let usage = place.get_or_insert_with(|| row.reached());
+        usage.meters.extend(row.totals()?);
+    }
+    Ok(found)
 }
 
 impl Row {
+    /// How far usage is folded, and nothing used yet.
+    fn reached(&self) -> PeriodUsage {
+        let (generation, partition, offset) = (self.generation, self.partition, self.folded_to);
+        PeriodUsage {
+            cut: Position { generation, partition, offset },
+            folded_broker_time: self.folded_broker_time.map_or(Timestamp::EPOCH, Timestamp::from),
+            meters: Vec::new(),
+        }
+    }
+
     fn totals(self) -> Result<Option<MeterTotals>, StoreError> {
         let Some(meter) = self.meter else { return Ok(None) };
         let meter = MeterKey::new(&meter).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;

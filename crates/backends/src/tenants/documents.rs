@@ -15,10 +15,10 @@ pub struct StoredInvoice {
     pub id: String,
     /// `invoice` or `correction`.
     pub document_type: String,
-    /// `draft`, `finalized`, `paid` or `void`.
+    /// `finalized`, `paid` or `void`.
     pub status: String,
-    /// Its number, once finalized.
-    pub number: Option<String>,
+    /// Its number.
+    pub number: String,
     /// Who billed.
     pub legal_entity: String,
     /// Who was billed.
@@ -46,7 +46,7 @@ struct InvoiceRow {
     id: String,
     document_type: String,
     status: String,
-    number: Option<String>,
+    number: String,
     legal_entity: String,
     tenant: String,
     period_start: DateTime<Utc>,
@@ -90,15 +90,14 @@ impl InvoiceRow {
 const GET: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
     FROM invoice LEFT JOIN invoice_payment ON invoice = id
-    WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2 AND status <> 'draft')";
+    WHERE (id = $1 OR number = $1) AND ($2::text IS NULL OR tenant = $2)";
 const LIST: &str = "SELECT id, document_type, status, number, legal_entity, tenant, period_start, period_end,
         sequence, currency, total::text AS total, document, hash, finalized_at, paid_at, reference
     FROM invoice LEFT JOIN invoice_payment ON invoice = id
     WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR id > $2)
-        AND ($4 OR status <> 'draft')
     ORDER BY id LIMIT $3";
 
-/// The invoice with that id or number; when `only` is given, of that tenant and no draft.
+/// The invoice with that id or number; when `only` is given, of that tenant.
 pub async fn get(
     pool: &Pool,
     id_or_number: &str,
@@ -114,11 +113,9 @@ pub async fn get(
 }
 
 /// Up to `limit` invoices by rising id, those after `after`; `only`: of that tenant.
-/// `drafts`: those that have no number yet, too.
 pub async fn list(
     pool: &Pool,
     only: Option<&TenantId>,
-    drafts: bool,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<StoredInvoice>, StoreError> {
@@ -126,7 +123,6 @@ pub async fn list(
         .bind(only.map(TenantId::as_str))
         .bind(after)
         .bind(limit)
-        .bind(drafts)
         .fetch_all(pool)
         .await
         .map_err(|error| StoreError::postgres("list invoices", &error))?;

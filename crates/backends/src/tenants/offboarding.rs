@@ -28,14 +28,13 @@ const DISABLE_WEBHOOKS: &str = "UPDATE webhook_endpoint SET disabled_at = $2,
     disabled_why = 'the tenant was offboarded' WHERE tenant = $1 AND disabled_at IS NULL";
 /// A document over nothing is owed by nobody.
 const OPEN_INVOICES: &str = "SELECT count(*) FROM invoice
-    WHERE tenant = $1 AND (status = 'draft' OR (status = 'finalized' AND total <> 0))";
-/// Periods that a subscription covered and that have no finalized document.
+    WHERE tenant = $1 AND status = 'finalized' AND total <> 0";
+/// Periods that a subscription covered and that have no document.
 const UNBILLED: &str = "SELECT count(*) FROM billing_period p
     JOIN subscription s ON s.tenant = p.tenant
         AND p.ends_at > s.starts_at AND p.starts_at < coalesce(s.ends_at, $2)
     WHERE p.tenant = $1 AND NOT EXISTS (SELECT 1 FROM invoice i
-        WHERE i.subscription = s.id AND i.period_start = p.starts_at
-            AND i.sequence = 0 AND i.status <> 'draft')";
+        WHERE i.subscription = s.id AND i.period_start = p.starts_at AND i.sequence = 0)";
 const SET_STATUS: &str = "UPDATE tenant SET status = $2, status_reason = $3, revision = revision + 1,
     updated_at = $4, deleted_at = CASE WHEN $2 = 'deleted' THEN $4 END WHERE id = $1";
 
@@ -94,7 +93,7 @@ async fn remaining(conn: &mut PgConnection, id: &str, now: Timestamp) -> Result<
         remaining.push(format!("{unbilled} billing period(s) not billed"));
     }
     if open > 0 {
-        remaining.push(format!("{open} invoice(s) in draft or not paid"));
+        remaining.push(format!("{open} invoice(s) not paid"));
     }
     Ok(remaining)
 }

@@ -35,7 +35,7 @@ type DocumentRow = (String, String, String, Option<DateTime<Utc>>, Option<String
 ///
 /// # Errors
 /// [`TenantError::Invalid`] for a reference that is empty, too long or not printable,
-/// [`TenantError::NotFound`], and [`TenantError::State`] for a draft and for a document that
+/// [`TenantError::NotFound`], and [`TenantError::State`] for a document that is void or
 /// has another payment.
 pub async fn record(
     pool: &Pool,

@@ -115,7 +115,7 @@ fn invoice_cells(row: &DocumentRow, invoice: &Invoice) -> [Cell; 19] {
     };
     [
         Cell::Words(invoice.id.clone()),
-        Cell::Words(row.number.clone().unwrap_or_default()),
+        Cell::Words(row.number.clone()),
         Cell::Words(document_type.to_owned()),
         Cell::Words(row.status.as_str().to_owned()),
         issued_on.map_or(Cell::Nothing, Cell::Exact),

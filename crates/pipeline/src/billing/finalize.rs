@@ -1,14 +1,15 @@
-//! From usage to a draft, and from a draft to a finalized document.
+//! From usage to finalized documents, many in one transaction.
 //!
-//! A draft only takes a place in the period. What is finalized is drafted again inside
-//! the finalizing transaction, from the usage and the cut as they stand then, so a draft
-//! that a killed run left behind is never out of date.
+//! Whether a document is due was found out outside of it; what it says is read inside, usage and
+//! cut as they stand then, once whoever finalized before is done. What a store refuses for good
+//! is narrowed down to its period: the others are not kept from their documents.
 
 use serde_json::json;
 use weir_backends::StoreError;
-use weir_backends::books::{Finalized, MeterTotals, PeriodUsage};
+use weir_backends::books::{Finalized, MeterTotals, PeriodUsage, SubscribedPeriod};
 use weir_billing::{
-    CorrectionInput, Invoice, InvoiceInput, PlanVersion, Subscription, UsageOfPeriod, correction,
+    CorrectionInput, Invoice, InvoiceInput, InvoiceNumber, PlanVersion, Subscription, UsageOfPeriod,
+    correction,
 };
 use weir_core::{Span, Timestamp};
 use weir_metering::meter::Aggregation;
@@ -16,11 +17,12 @@ use weir_wire::alert::{INVOICE_FINALIZED, WebhookEvent};
 
 use super::report::MadeDocument;
 use super::run::Run;
-use crate::world::{Books, FinalizingDocument};
+use crate::world::{Books, FinalizingDocuments};
 
 /// Where a document stands: whose period, the how-manieth of it, rated by which plan.
+#[derive(Clone)]
 pub(super) struct Place<'a> {
-    pub(super) subscription: &'a Subscription,
+    pub(super) subscription: Subscription,
     pub(super) period: Span,
     /// 0 the invoice, 1… its corrections.
     pub(super) sequence: i32,
@@ -33,75 +35,105 @@ pub(super) enum Outcome {
     Made(MadeDocument),
     /// There was nothing to do, or another run did it.
     Nothing,
-    /// It is not closed.
-    Waiting(String),
     /// It cannot be billed as things are.
     Refused(String),
 }
 
 /// A document, nothing to say, or why there can be none (for people).
-type Drafted = Result<Option<Invoice>, String>;
+pub(super) type Drafted = Result<Option<Invoice>, String>;
 
-/// Drafts the document of a place from the usage as it stands now.
-pub(super) async fn draft<B: Books>(
-    run: &Run<'_, B>,
-    place: &Place<'_>,
-    id: String,
-) -> Result<Drafted, StoreError> {
-    let tenant = &place.subscription.tenant;
-    let partition = run.partition(place.subscription);
-    let (earlier, _) = run.books.sequence_of_period(&place.subscription.id, place.period).await?;
-    let usage = run.books.usage_of_period(tenant, partition, place.period).await?;
-    document(run, place, id, &earlier, usage)
-}
-
-/// Finalizes the draft `id` in a transaction of its own, unless another run has done so.
+/// Finalizes the documents of places that share a legal entity, in their order.
 pub(super) async fn finalize<B: Books>(
     run: &Run<'_, B>,
-    place: &Place<'_>,
-    id: &str,
-) -> Result<Outcome, StoreError> {
-    let mut open = run.books.open_finalizing(&place.subscription.legal_entity).await?;
-    if !open.is_draft(id).await? {
-        return Ok(Outcome::Nothing);
-    }
-    let earlier = open.earlier(&place.subscription.id, place.period).await?;
-    if i32::try_from(earlier.len()) != Ok(place.sequence) {
-        // Another run has come further with this period; the next one sees all of it.
-        return Ok(Outcome::Nothing);
-    }
-    let partition = run.partition(place.subscription);
-    let usage = open.usage(&place.subscription.tenant, partition, place.period).await?;
-    let drafted = match document(run, place, id.to_owned(), &earlier, usage)? {
-        Ok(Some(drafted)) => drafted,
-        Ok(None) => {
-            open.drop_draft(id).await?;
-            return Ok(Outcome::Nothing);
+    places: &[Place<'_>],
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut outcomes = Vec::with_capacity(places.len());
+    // Groups that are still to be tried, the next one last.
+    let mut groups = vec![places];
+    while let Some(group) = groups.pop() {
+        match finalize_group(run, group).await {
+            Ok(made) => outcomes.extend(made),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) if group.len() == 1 => outcomes.push(Outcome::Refused(error.to_string())),
+            Err(_) => {
+                let (first, second) = group.split_at(group.len() / 2);
+                groups.extend([second, first]);
+            }
         }
-        Err(why) => return Ok(Outcome::Refused(why)),
-    };
-    let invoice = match weir_billing::finalize(drafted, open.number().clone(), run.now) {
-        Ok(invoice) => invoice,
-        Err(error) => return Ok(Outcome::Refused(in_words(&error))),
-    };
-    let told = told(&invoice, run.now)?;
-    open.store(&invoice, &told).await?;
-    let number = invoice.number.as_ref().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(%number, tenant = %invoice.tenant, total = %invoice.total, "document finalized");
-    Ok(Outcome::Made(MadeDocument::of(&invoice)))
+    }
+    Ok(outcomes)
 }
 
-fn document<B>(
+/// Finalizes a group in a transaction: all of its documents, or none.
+async fn finalize_group<B: Books>(
+    run: &Run<'_, B>,
+    places: &[Place<'_>],
+) -> Result<Vec<Outcome>, StoreError> {
+    let Some(first) = places.first() else { return Ok(Vec::new()) };
+    let periods: Vec<SubscribedPeriod> = places.iter().map(|place| run.subscribed(place)).collect();
+    let mut open = run.books.open_finalizing(&first.subscription.legal_entity).await?;
+    let earlier = open.earlier(&periods).await?;
+    let usage = open.usage(&periods).await?;
+    let mut number = open.number().clone();
+    let mut outcomes = Vec::with_capacity(places.len());
+    let mut finalized = Vec::with_capacity(places.len());
+    for ((place, earlier), usage) in places.iter().zip(&earlier).zip(usage) {
+        if i32::try_from(earlier.len()) != Ok(place.sequence) {
+            // Another run has come further with this period; the next one sees all of it.
+            outcomes.push(Outcome::Nothing);
+            continue;
+        }
+        let invoice = match numbered(run, place, earlier, usage, &number)? {
+            Ok(Some(invoice)) => invoice,
+            Ok(None) => {
+                outcomes.push(Outcome::Nothing);
+                continue;
+            }
+            Err(why) => {
+                outcomes.push(Outcome::Refused(why));
+                continue;
+            }
+        };
+        number = number.next();
+        outcomes.push(Outcome::Made(MadeDocument::of(&invoice)));
+        finalized.push(told(invoice, place.sequence, run.now)?);
+    }
+    if !finalized.is_empty() {
+        open.store(&finalized).await?;
+    }
+    for Finalized { invoice, .. } in &finalized {
+        let number = invoice.number.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::info!(%number, tenant = %invoice.tenant, total = %invoice.total, "document finalized");
+    }
+    Ok(outcomes)
+}
+
+fn numbered<B: Books>(
     run: &Run<'_, B>,
     place: &Place<'_>,
-    id: String,
+    earlier: &[Invoice],
+    usage: Option<PeriodUsage>,
+    number: &InvoiceNumber,
+) -> Result<Drafted, StoreError> {
+    Ok(match draft(run, place, earlier, usage)? {
+        Ok(Some(drafted)) => weir_billing::finalize(drafted, number.clone(), run.now)
+            .map(Some)
+            .map_err(|error| in_words(&error)),
+        other => other,
+    })
+}
+
+/// Drafts the document of a place from usage and what was billed of it before.
+pub(super) fn draft<B: Books>(
+    run: &Run<'_, B>,
+    place: &Place<'_>,
     earlier: &[Invoice],
     usage: Option<PeriodUsage>,
 ) -> Result<Drafted, StoreError> {
     let Some(usage) = usage else {
         return Ok(Err("the tenant's partition was never counted".to_owned()));
     };
-    let cut = usage.cut;
+    let (id, cut) = (run.books.fresh_document_id(), usage.cut);
     let usage = quantities(run, &usage)?;
     let drafted = if place.sequence == 0 {
         weir_billing::draft(&InvoiceInput {
@@ -131,7 +163,7 @@ fn quantities<B>(run: &Run<'_, B>, usage: &PeriodUsage) -> Result<Vec<UsageOfPer
     usage.meters.iter().map(of).collect()
 }
 
-fn told(invoice: &Invoice, now: Timestamp) -> Result<Finalized, StoreError> {
+fn told(invoice: Invoice, sequence: i32, now: Timestamp) -> Result<Finalized, StoreError> {
     let number = invoice.number.as_ref().map(ToString::to_string);
     let event = WebhookEvent {
         event_type: INVOICE_FINALIZED.to_owned(),
@@ -152,7 +184,7 @@ fn told(invoice: &Invoice, now: Timestamp) -> Result<Finalized, StoreError> {
     let webhook = serde_json::to_value(&event)
         .map_err(|error| StoreError::corrupt("write the event of a finalized document", error))?;
     let topic = json!({ "number": number, "invoice_id": invoice.id, "hash": invoice.hash });
-    Ok(Finalized { webhook, topic })
+    Ok(Finalized { invoice, sequence, webhook, topic })
 }
 
 /// An error with its sources, for people.

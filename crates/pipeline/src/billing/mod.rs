@@ -32,12 +32,15 @@ pub struct BillingSettings {
     /// How far back finalized periods are looked at for late events, in milliseconds. At
     /// least the window in which late events are accepted, plus the longest time between runs.
     pub corrections_ms: i64,
+    /// How many documents are finalized in one transaction at most. While it lasts, other runs wait
+    /// for the numbers of that legal entity.
+    pub documents_at_once: usize,
 }
 
 impl Default for BillingSettings {
     fn default() -> Self {
         // Events are accepted for 35 days; runs may lie another 40 days apart.
-        Self { grace_ms: HOUR_MS, corrections_ms: 75 * DAY_MS }
+        Self { grace_ms: HOUR_MS, corrections_ms: 75 * DAY_MS, documents_at_once: 500 }
     }
 }
 

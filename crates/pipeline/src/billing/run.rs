@@ -1,23 +1,26 @@
 //! The billing run: every period that the journal has closed gets its invoice, and every
 //! finalized one whose usage has changed since gets a correction.
 //!
-//! It may run twice at once, be killed anywhere and run again: drafts have their place by
-//! (subscription, period, sequence), and a draft is finalized once. Periods that cannot be
-//! billed, and partitions whose usage cannot be folded, do not keep the others from it.
+//! It may run twice at once, be killed anywhere and run again: documents have their place by
+//! (subscription, period, sequence), and each is finalized once, in groups that are finalized whole
+//! or not at all. Periods that cannot be billed, and partitions whose usage cannot be folded, do not
+//! keep the others from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_backends::StoreError;
-use weir_backends::books::{BilledPeriod, DuePeriod, JournalReach, LastNumber};
+use weir_backends::books::{
+    BilledPeriod, DuePeriod, JournalReach, LastNumber, PeriodUsage, SubscribedPeriod,
+};
 use weir_backends::postgres::Pool;
 use weir_billing::subscription::closable;
-use weir_billing::{PlanVersion, Subscription};
+use weir_billing::{Invoice, PlanVersion, Subscription};
 use weir_core::journal::partition_of;
 use weir_core::{Partition, Span, TenantId, Timestamp};
 use weir_metering::meter::{Aggregation, MeterKey};
 
 use super::finalize::{self, Outcome, Place};
-use super::report::{Refused, RunReport, Waiting};
+use super::report::{MadeDocument, Refused, RunReport, Waiting};
 use super::{BillingError, BillingSettings};
 use crate::fold::fold_step;
 use crate::world::{Books, PostgresLedger};
@@ -76,24 +79,9 @@ pub async fn run_in<B: Books>(
     let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
     // What this run bills is billed by the usage of now: only what was billed before may differ.
     let billed = books.billed_periods(since, only.as_ref()).await?;
-    for due in books.due_periods(until, only.as_ref()).await? {
-        let (tenant, period) = (due.subscription.tenant.clone(), due.period);
-        match refused(run.bill(due).await)? {
-            Outcome::Made(made) => report.invoices.push(made),
-            Outcome::Nothing => {}
-            Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
-            Outcome::Refused(why) => report.refused.push(Refused { tenant, period, why }),
-        }
-    }
-    for billed in billed {
-        let (tenant, period) = (billed.subscription.tenant.clone(), billed.period);
-        match refused(run.correct(billed).await)? {
-            Outcome::Made(made) => report.corrections.push(made),
-            Outcome::Nothing => {}
-            Outcome::Waiting(why) => report.waiting.push(Waiting { tenant, period, why }),
-            Outcome::Refused(why) => report.refused.push(Refused { tenant, period, why }),
-        }
-    }
+    let due = books.due_periods(until, only.as_ref()).await?;
+    run.bill(due, &mut report).await?;
+    run.correct(&billed, &mut report).await?;
     tracing::info!(
         invoices = report.invoices.len(),
         corrections = report.corrections.len(),
@@ -102,15 +90,6 @@ pub async fn run_in<B: Books>(
         "billing run ended"
     );
     Ok(report)
-}
-
-/// What a store refuses for good of one period is that period's; what may be over in a moment
-/// ends the run.
-fn refused(outcome: Result<Outcome, StoreError>) -> Result<Outcome, StoreError> {
-    match outcome {
-        Err(error) if !error.is_transient() => Ok(Outcome::Refused(error.to_string())),
-        outcome => outcome,
-    }
 }
 
 fn check_counters(counters: &[LastNumber], in_topic: &BTreeMap<String, i64>) -> Result<(), BillingError> {
@@ -168,84 +147,165 @@ impl<'a, B: Books> Run<'a, B> {
         partition_of(subscription.tenant.as_str().as_bytes(), self.partitions)
     }
 
-    /// The invoice of a period that has none.
-    async fn bill(&self, due: DuePeriod) -> Result<Outcome, StoreError> {
-        let DuePeriod { subscription, period, currency, draft } = due;
-        if let Some(why) = self.hindrance(&subscription) {
-            return Ok(Outcome::Refused(why));
-        }
-        if let Some(why) = self.open_still(&subscription, period).await? {
-            return Ok(Outcome::Waiting(why));
-        }
-        let Some(plan) = PlanVersion::in_force(&self.plans, &subscription.plan, period.start) else {
-            let why = format!("plan {} has no version that had begun by {}", subscription.plan, period.start);
-            return Ok(Outcome::Refused(why));
-        };
-        if plan.currency.code() != currency {
-            let (key, version) = (&plan.key, plan.version);
-            let why = format!(
-                "plan {key} v{version} is priced in {}, but the tenant is billed in {currency}",
-                plan.currency
-            );
-            return Ok(Outcome::Refused(why));
-        }
-        let place = Place { subscription: &subscription, period, sequence: 0, plan };
-        let id = match draft {
-            Some(id) => id,
-            None => match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
-                Ok(Some(draft)) => self.books.insert_draft(&draft, 0, self.now).await?,
-                Ok(None) => return Ok(Outcome::Nothing),
-                Err(why) => return Ok(Outcome::Refused(why)),
-            },
-        };
-        finalize::finalize(self, &place, &id).await
+    /// Where usage of a place is found.
+    pub(super) fn subscribed(&self, place: &Place<'_>) -> SubscribedPeriod {
+        self.period_of(&place.subscription, place.period)
     }
 
-    /// The correction of a period whose usage has changed since it was billed.
-    async fn correct(&self, billed: BilledPeriod) -> Result<Outcome, StoreError> {
-        let BilledPeriod { subscription, period } = billed;
-        if let Some(why) = self.hindrance(&subscription) {
-            return Ok(Outcome::Refused(why));
+    fn period_of(&self, subscription: &Subscription, period: Span) -> SubscribedPeriod {
+        SubscribedPeriod {
+            subscription: subscription.id.clone(),
+            tenant: subscription.tenant.clone(),
+            partition: self.partition(subscription),
+            period,
         }
-        let (earlier, sequence) = self.books.sequence_of_period(&subscription.id, period).await?;
+    }
+
+    /// The invoices of periods that have none.
+    async fn bill(&self, due: Vec<DuePeriod>, report: &mut RunReport) -> Result<(), StoreError> {
+        let reaches = self.reaches(due.iter().map(|due| &due.subscription)).await?;
+        let mut places = Vec::new();
+        for due in due {
+            let (tenant, period) = (due.subscription.tenant.clone(), due.period);
+            if let Some(why) = self.hindrance(&due.subscription) {
+                report.refused.push(Refused { tenant, period, why });
+            } else if let Some(why) = self.open_still(&due.subscription, period, &reaches) {
+                report.waiting.push(Waiting { tenant, period, why });
+            } else {
+                match self.plan_of(&due) {
+                    Ok(plan) => {
+                        let subscription = due.subscription;
+                        places.push(Place { subscription, period, sequence: 0, plan });
+                    }
+                    Err(why) => report.refused.push(Refused { tenant, period, why }),
+                }
+            }
+        }
+        let made = self.finalize(&places, &mut report.refused).await?;
+        report.invoices.extend(made);
+        Ok(())
+    }
+
+    fn plan_of(&self, due: &DuePeriod) -> Result<&PlanVersion, String> {
+        let DuePeriod { subscription, period, currency } = due;
+        let plan = PlanVersion::in_force(&self.plans, &subscription.plan, period.start);
+        let plan = plan.ok_or_else(|| {
+            format!("plan {} has no version that had begun by {}", subscription.plan, period.start)
+        })?;
+        if plan.currency.code() == currency {
+            return Ok(plan);
+        }
+        let (key, version, priced) = (&plan.key, plan.version, plan.currency);
+        Err(format!("plan {key} v{version} is priced in {priced}, but the tenant is billed in {currency}"))
+    }
+
+    /// The corrections of periods whose usage has changed since they were billed.
+    async fn correct(&self, billed: &[BilledPeriod], report: &mut RunReport) -> Result<(), StoreError> {
+        let mut places = Vec::new();
+        for group in billed.chunks(self.settings.documents_at_once.max(1)) {
+            let periods = group.iter().map(|billed| self.period_of(&billed.subscription, billed.period));
+            let periods: Vec<SubscribedPeriod> = periods.collect();
+            let earlier = self.books.documents_of_periods(&periods).await?;
+            let usage = self.books.usage_of_periods(&periods).await?;
+            for ((billed, earlier), usage) in group.iter().zip(&earlier).zip(usage) {
+                let (tenant, period) = (billed.subscription.tenant.clone(), billed.period);
+                match self.differs(billed, earlier, usage)? {
+                    Ok(place) => places.extend(place),
+                    Err(why) => report.refused.push(Refused { tenant, period, why }),
+                }
+            }
+        }
+        let made = self.finalize(&places, &mut report.refused).await?;
+        report.corrections.extend(made);
+        Ok(())
+    }
+
+    /// The place of a correction, if one is due, or why there can be none.
+    fn differs(
+        &self,
+        billed: &BilledPeriod,
+        earlier: &[Invoice],
+        usage: Option<PeriodUsage>,
+    ) -> Result<Result<Option<Place<'_>>, String>, StoreError> {
+        if let Some(why) = self.hindrance(&billed.subscription) {
+            return Ok(Err(why));
+        }
         let used = earlier.first().and_then(|first| first.lines.first());
         let plan = used.and_then(|line| {
             self.plans.iter().find(|plan| plan.key == line.plan && plan.version == line.plan_version)
         });
         let Some(plan) = plan else {
-            return Ok(Outcome::Refused("the plan version that it was billed by is not published".into()));
+            return Ok(Err("the plan version that it was billed by is not published".into()));
         };
-        let place = Place { subscription: &subscription, period, sequence, plan };
-        let draft = match finalize::draft(self, &place, self.books.fresh_document_id()).await? {
-            Ok(Some(draft)) => draft,
-            Ok(None) => return Ok(Outcome::Nothing),
-            Err(why) => return Ok(Outcome::Refused(why)),
-        };
-        let id = self.books.insert_draft(&draft, sequence, self.now).await?;
-        finalize::finalize(self, &place, &id).await
+        let sequence = i32::try_from(earlier.len())
+            .map_err(|error| StoreError::corrupt("look for corrections", error))?;
+        let BilledPeriod { subscription, period } = billed.clone();
+        let place = Place { subscription, period, sequence, plan };
+        let drafted = finalize::draft(self, &place, earlier, usage)?;
+        Ok(drafted.map(|drafted| drafted.map(|_| place)))
+    }
+
+    /// Finalizes places in groups: those of a legal entity that follow each other share a transaction.
+    async fn finalize(
+        &self,
+        places: &[Place<'_>],
+        refused: &mut Vec<Refused>,
+    ) -> Result<Vec<MadeDocument>, StoreError> {
+        let mut made = Vec::new();
+        for of_entity in
+            places.chunk_by(|one, next| one.subscription.legal_entity == next.subscription.legal_entity)
+        {
+            for group in of_entity.chunks(self.settings.documents_at_once.max(1)) {
+                let outcomes = finalize::finalize(self, group).await?;
+                for (place, outcome) in group.iter().zip(outcomes) {
+                    let (tenant, period) = (place.subscription.tenant.clone(), place.period);
+                    match outcome {
+                        Outcome::Made(document) => made.push(document),
+                        Outcome::Nothing => {}
+                        Outcome::Refused(why) => refused.push(Refused { tenant, period, why }),
+                    }
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// How far the partitions of tenants have come.
+    async fn reaches(
+        &self,
+        subscriptions: impl Iterator<Item = &Subscription>,
+    ) -> Result<BTreeMap<Partition, JournalReach>, StoreError> {
+        let partitions: BTreeSet<Partition> = subscriptions.map(|one| self.partition(one)).collect();
+        let mut reaches = BTreeMap::new();
+        for partition in partitions {
+            if let Some(reach) = self.books.journal_reach(partition).await? {
+                reaches.insert(partition, reach);
+            }
+        }
+        Ok(reaches)
     }
 
     /// What keeps the period open, in words; `None` when the journal has closed it.
-    async fn open_still(
+    fn open_still(
         &self,
         subscription: &Subscription,
         period: Span,
-    ) -> Result<Option<String>, StoreError> {
+        reaches: &BTreeMap<Partition, JournalReach>,
+    ) -> Option<String> {
         let partition = self.partition(subscription);
         let grace_ms = self.settings.grace_ms;
-        let closes_at = period.end.plus_millis(grace_ms);
-        let Some(reach) = self.books.journal_reach(partition).await? else {
-            return Ok(Some(format!("partition {partition} has not been read yet")));
+        let Some(reach) = reaches.get(&partition) else {
+            return Some(format!("partition {partition} has not been read yet"));
         };
         let JournalReach { broker_time_max, folded_broker_time, folded_to, next_offset, .. } = reach;
-        if closable(period, grace_ms, folded_broker_time) {
-            return Ok(None);
+        if closable(period, grace_ms, *folded_broker_time) {
+            return None;
         }
         let read = format!("partition {partition} has been read to {broker_time_max}");
-        Ok(Some(if closable(period, grace_ms, broker_time_max) {
+        Some(if closable(period, grace_ms, *broker_time_max) {
             format!("{read}, but its usage is folded only to offset {folded_to} of {next_offset}")
         } else {
-            format!("{read}, the period closes at {closes_at}")
-        }))
+            format!("{read}, the period closes at {}", period.end.plus_millis(grace_ms))
+        })
     }
 }

@@ -1,20 +1,20 @@
 //! The books as a billing run uses them. Like the ledger's calls, each is one statement or
-//! one transaction; only a document is finalized in several steps, in a transaction that is
+//! one transaction; only documents are finalized in several steps, in a transaction that is
 //! held open between them.
 
 use weir_backends::StoreError;
 use weir_backends::books::{
-    BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan,
+    BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan, SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 
 use super::Ledger;
 
 /// The ledger with its books.
 pub trait Books: Ledger {
-    /// A transaction that finalizes a document.
-    type Finalizing: FinalizingDocument;
+    /// A transaction that finalizes documents.
+    type Finalizing: FinalizingDocuments;
 
     /// An id that no document has.
     fn fresh_document_id(&self) -> String;
@@ -51,29 +51,18 @@ pub trait Books: Ledger {
         partition: Partition,
     ) -> impl Future<Output = Result<Option<JournalReach>, StoreError>> + Send;
 
-    /// The finalized documents of a period in order of issue, and which sequence number is next.
-    fn sequence_of_period(
+    /// The documents of periods, in their order, each period's in order of issue.
+    fn documents_of_periods(
         &self,
-        subscription: &str,
-        period: Span,
-    ) -> impl Future<Output = Result<(Vec<Invoice>, i32), StoreError>> + Send;
+        periods: &[SubscribedPeriod],
+    ) -> impl Future<Output = Result<Vec<Vec<Invoice>>, StoreError>> + Send;
 
-    /// A tenant's usage in a period, and its cut; `None` when its partition was never counted.
-    fn usage_of_period(
+    /// Usage of periods in their order, with its cuts, all of one moment; `None` where the
+    /// tenant's partition was never counted.
+    fn usage_of_periods(
         &self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> impl Future<Output = Result<Option<PeriodUsage>, StoreError>> + Send;
-
-    /// Inserts a draft and returns the id of the document that has this place in the period:
-    /// the draft's own, or that of one that was there before.
-    fn insert_draft(
-        &self,
-        draft: &Invoice,
-        sequence: i32,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<String, StoreError>> + Send;
+        periods: &[SubscribedPeriod],
+    ) -> impl Future<Output = Result<Vec<Option<PeriodUsage>>, StoreError>> + Send;
 
     /// Opens a transaction and waits for the legal entity's row.
     fn open_finalizing(
@@ -82,38 +71,25 @@ pub trait Books: Ledger {
     ) -> impl Future<Output = Result<Self::Finalizing, StoreError>> + Send;
 }
 
-/// A transaction in which one document of a legal entity may be finalized. Dropping it
-/// changes nothing.
-pub trait FinalizingDocument: Send {
-    /// The number that the document will get.
+/// A transaction in which documents of a legal entity may be finalized. Dropping it changes
+/// nothing.
+pub trait FinalizingDocuments: Send {
+    /// The number that the first document will get; the others follow it.
     fn number(&self) -> &InvoiceNumber;
 
-    /// Whether the document is still a draft; it is held until the transaction ends.
-    fn is_draft(&mut self, id: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// The finalized documents of the period, in order of issue.
+    /// The documents of periods, in their order, each period's in order of issue.
     fn earlier(
         &mut self,
-        subscription: &str,
-        period: Span,
-    ) -> impl Future<Output = Result<Vec<Invoice>, StoreError>> + Send;
+        periods: &[SubscribedPeriod],
+    ) -> impl Future<Output = Result<Vec<Vec<Invoice>>, StoreError>> + Send;
 
-    /// Usage of the period as it stands now, with its cut.
+    /// Usage of periods as it stands now, in their order, with its cuts.
     fn usage(
         &mut self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> impl Future<Output = Result<Option<PeriodUsage>, StoreError>> + Send;
+        periods: &[SubscribedPeriod],
+    ) -> impl Future<Output = Result<Vec<Option<PeriodUsage>>, StoreError>> + Send;
 
-    /// Removes a draft that turned out to have nothing to say, and commits.
-    fn drop_draft(self, id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Stores the finalized document, raises the counter, puts what is told of it into the
-    /// outbox, and commits.
-    fn store(
-        self,
-        invoice: &Invoice,
-        told: &Finalized,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Stores the documents, raises the counter, puts what is told of them into the outbox, and
+    /// commits.
+    fn store(self, documents: &[Finalized]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

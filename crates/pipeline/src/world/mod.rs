@@ -18,7 +18,7 @@ mod runtime;
 mod servers;
 mod writer;
 
-pub use books::{Books, FinalizingDocument};
+pub use books::{Books, FinalizingDocuments};
 pub use ids::{IdStore, SealedIds};
 pub use ledger::{Ledger, Place};
 pub use projection::ProjectionStore;

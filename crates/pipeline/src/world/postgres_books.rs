@@ -4,11 +4,12 @@ use uuid::Uuid;
 use weir_backends::StoreError;
 use weir_backends::books::{
     self, BilledPeriod, DuePeriod, Finalized, Finalizing, JournalReach, LastNumber, PeriodUsage, StoredPlan,
+    SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 
-use super::{Books, FinalizingDocument, PostgresLedger};
+use super::{Books, FinalizingDocuments, PostgresLedger};
 
 impl Books for PostgresLedger {
     type Finalizing = Finalizing;
@@ -53,30 +54,18 @@ impl Books for PostgresLedger {
         books::journal_reach(self.pool(), partition).await
     }
 
-    async fn sequence_of_period(
+    async fn documents_of_periods(
         &self,
-        subscription: &str,
-        period: Span,
-    ) -> Result<(Vec<Invoice>, i32), StoreError> {
-        books::sequence_of_period(self.pool(), subscription, period).await
+        periods: &[SubscribedPeriod],
+    ) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        books::documents_of_periods(self.pool(), periods).await
     }
 
-    async fn usage_of_period(
+    async fn usage_of_periods(
         &self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        books::usage_of_period(self.pool(), tenant, partition, period).await
-    }
-
-    async fn insert_draft(
-        &self,
-        draft: &Invoice,
-        sequence: i32,
-        now: Timestamp,
-    ) -> Result<String, StoreError> {
-        books::insert_draft(self.pool(), draft, sequence, now).await
+        periods: &[SubscribedPeriod],
+    ) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        books::usage_of_periods(self.pool(), periods).await
     }
 
     async fn open_finalizing(&self, entity: &LegalEntityKey) -> Result<Finalizing, StoreError> {
@@ -84,33 +73,20 @@ impl Books for PostgresLedger {
     }
 }
 
-impl FinalizingDocument for Finalizing {
+impl FinalizingDocuments for Finalizing {
     fn number(&self) -> &InvoiceNumber {
         Finalizing::number(self)
     }
 
-    async fn is_draft(&mut self, id: &str) -> Result<bool, StoreError> {
-        Finalizing::is_draft(self, id).await
+    async fn earlier(&mut self, periods: &[SubscribedPeriod]) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        Finalizing::earlier(self, periods).await
     }
 
-    async fn earlier(&mut self, subscription: &str, period: Span) -> Result<Vec<Invoice>, StoreError> {
-        Finalizing::earlier(self, subscription, period).await
+    async fn usage(&mut self, periods: &[SubscribedPeriod]) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        Finalizing::usage(self, periods).await
     }
 
-    async fn usage(
-        &mut self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        Finalizing::usage(self, tenant, partition, period).await
-    }
-
-    async fn drop_draft(self, id: &str) -> Result<(), StoreError> {
-        Finalizing::drop_draft(self, id).await
-    }
-
-    async fn store(self, invoice: &Invoice, told: &Finalized) -> Result<(), StoreError> {
-        Finalizing::store(self, invoice, told).await
+    async fn store(self, documents: &[Finalized]) -> Result<(), StoreError> {
+        Finalizing::store(self, documents).await
     }
 }

@@ -259,7 +259,7 @@ impl Books {
     pub(crate) async fn documents(&self) -> String {
         let rows = weir_backends::books::documents(&self.pool, &Default::default()).await.unwrap();
         let line = |row: &weir_backends::books::DocumentRow| {
-            let number = row.number.clone().unwrap_or_default();
+            let number = row.number.clone();
             format!("{number} {} {} {} {}", row.tenant, row.sequence, row.total, row.currency)
         };
         rows.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -16,6 +16,8 @@ const OCTOBER: &str = "MILL-000001 kite 0 11.51 EUR\n\
                        MILL-000002 birch 0 11.11 EUR\n\
                        MILL-000003 acme 0 43.31 EUR";
 
+static NOTHING_TOLD: BTreeMap<String, i64> = BTreeMap::new();
+
 #[tokio::test]
 async fn a_period_waits_for_the_journal_and_is_billed_once() {
     let mut books = Books::open("runs_waits").await;
@@ -48,30 +50,51 @@ async fn two_runs_at_once_make_one_invoice_a_period_without_gaps() {
     assert!(report.ok(), "{report}");
 }
 
+/// Between the lines and the commit of the second document: what was finalized in a transaction before
+/// stays, and of its own nothing does.
 #[tokio::test]
 async fn a_run_killed_half_way_and_repeated_makes_the_same() {
-    let mut books = Books::open("runs_killed").await;
-    books.october().await;
-    // The second document dies between its lines and its commit.
-    let mut conn = books.pool.acquire().await.unwrap();
-    conn.execute(
-        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF NEW.next_number = 3 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
-            RETURN NEW; END $$;
-         CREATE TRIGGER die BEFORE UPDATE ON legal_entity FOR EACH ROW EXECUTE FUNCTION die()",
-    )
-    .await
-    .unwrap();
-    let error = books.run().await.unwrap_err();
-    assert!(error.to_string().contains("terminating connection"), "{error}");
-    let drafts: i64 = sqlx::query_scalar("SELECT count(*) FROM invoice WHERE status = 'draft'")
-        .fetch_one(&books.pool)
+    for (documents_at_once, kept) in [(1, "MILL-000001 kite 0 11.51 EUR"), (2, ""), (500, "")] {
+        let mut books = Books::open(&format!("runs_killed_{documents_at_once}")).await;
+        books.october().await;
+        let mut conn = books.pool.acquire().await.unwrap();
+        conn.execute(
+            "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF NEW.next_number > 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                RETURN NEW; END $$;
+             CREATE TRIGGER die BEFORE UPDATE ON legal_entity FOR EACH ROW EXECUTE FUNCTION die()",
+        )
         .await
         .unwrap();
-    assert_eq!(drafts, 1);
-    conn.execute("DROP TRIGGER die ON legal_entity").await.unwrap();
-    books.run().await.unwrap();
-    assert_eq!(books.documents().await, OCTOBER);
+        let settings = BillingSettings { documents_at_once, ..BillingSettings::default() };
+        let run = || billing::run(&books.pool, &settings, &NOTHING_TOLD, now(), None);
+        let error = run().await.unwrap_err();
+        assert!(error.to_string().contains("terminating connection"), "{error}");
+        assert_eq!(books.documents().await, kept, "{documents_at_once} at once");
+        conn.execute("DROP TRIGGER die ON legal_entity").await.unwrap();
+        run().await.unwrap();
+        assert_eq!(books.documents().await, OCTOBER);
+        assert!(books.verify().await.ok());
+    }
+}
+
+/// One period's document is refused by the ledger whatever is done: the others of its group get theirs.
+#[tokio::test]
+async fn what_the_ledger_refuses_for_good_keeps_nobody_else_from_being_billed() {
+    let mut books = Books::open("runs_refused").await;
+    books.october().await;
+    let mut conn = books.pool.acquire().await.unwrap();
+    conn.execute("ALTER TABLE invoice ADD CONSTRAINT refused CHECK (tenant <> 'birch')").await.unwrap();
+    let report = books.run().await.unwrap();
+    let made: Vec<_> = report.invoices.iter().map(|one| format!("{} {}", one.number, one.tenant)).collect();
+    assert_eq!(made, ["MILL-000001 kite", "MILL-000002 acme"]);
+    assert_eq!(report.refused.len(), 1, "{report:?}");
+    let refused = &report.refused[0];
+    assert!(refused.tenant.as_str() == "birch" && refused.why.contains("refused"), "{refused:?}");
+    conn.execute("ALTER TABLE invoice DROP CONSTRAINT refused").await.unwrap();
+    let report = books.run().await.unwrap();
+    assert_eq!(report.invoices[0].number, "MILL-000003");
+    assert!(books.verify().await.ok());
 }
 
 #[tokio::test]

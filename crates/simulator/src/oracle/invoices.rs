@@ -33,13 +33,9 @@ type BilledSoFar = BTreeMap<String, (i128, i128, i128)>;
 
 /// The cuts of documents in a partition, by rising offset.
 pub(super) fn cuts(servers: &Servers, partition: i32) -> Vec<Cut> {
-    let lines = servers.ledger.books.documents.values().filter(|line| line.finalized);
-    let ours = lines.filter(|line| line.document.cut.partition == partition);
+    let ours = servers.ledger.books.documents.values().filter(|one| one.cut.partition == partition);
     let mut cuts: Vec<Cut> = ours
-        .map(|line| {
-            let document = &line.document;
-            (document.cut.offset, document.tenant.to_string(), document.period.start.millis())
-        })
+        .map(|document| (document.cut.offset, document.tenant.to_string(), document.period.start.millis()))
         .collect();
     cuts.sort();
     cuts.dedup();
@@ -65,10 +61,9 @@ pub(super) fn check(play: &Play, servers: &Servers, told: &[Told<'_>]) -> Option
 fn numbers(servers: &Servers) -> Option<String> {
     let books = &servers.ledger.books;
     for (entity, next) in &books.next_numbers {
-        let finalized = books.documents.values().filter(|line| line.finalized);
-        let ours = finalized.filter(|line| line.document.legal_entity.to_string() == *entity);
+        let ours = books.documents.values().filter(|one| one.legal_entity.to_string() == *entity);
         let mut counters: Vec<u64> =
-            ours.filter_map(|line| line.document.number.as_ref()).map(InvoiceNumber::counter).collect();
+            ours.filter_map(|one| one.number.as_ref()).map(InvoiceNumber::counter).collect();
         counters.sort_unstable();
         if !counters.iter().copied().eq(1..*next) {
             return Some(format!("{entity} gave the numbers {counters:?}, and gives {next} next"));
@@ -91,8 +86,8 @@ fn events(servers: &Servers) -> Option<String> {
     let hash = |body: &Value| body.get("data")?.get("hash")?.as_str().map(str::to_owned);
     let told: BTreeSet<Option<String>> =
         servers.ledger.outbox.iter().filter(is_event).map(|(_, line)| hash(&line.body)).collect();
-    let finalized = servers.ledger.books.documents.values().filter(|line| line.finalized);
-    let made: BTreeSet<Option<String>> = finalized.map(|line| Some(line.document.hash.clone())).collect();
+    let made = servers.ledger.books.documents.values().map(|one| Some(one.hash.clone()));
+    let made: BTreeSet<Option<String>> = made.collect();
     (told != made).then(|| "the events of finalized documents are not those of the documents".to_owned())
 }
 

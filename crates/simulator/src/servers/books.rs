@@ -19,15 +19,6 @@ use crate::scenario::LEGAL_ENTITIES;
 /// Subscription, start of the period, sequence.
 pub(crate) type DocumentKey = (String, i64, i32);
 
-/// A row of `invoice`.
-#[derive(Clone, Debug)]
-pub(crate) struct DocumentLine {
-    pub(crate) id: String,
-    /// As it was drafted, then as it was finalized.
-    pub(crate) document: Invoice,
-    pub(crate) finalized: bool,
-}
-
 /// A message of the outbox to the topic of numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct NumberLine {
@@ -43,7 +34,8 @@ pub(crate) struct BookTables {
     pub(crate) subscriptions: BTreeMap<TenantId, Subscription>,
     /// What each legal entity gives next.
     pub(crate) next_numbers: BTreeMap<String, u64>,
-    pub(crate) documents: BTreeMap<DocumentKey, DocumentLine>,
+    /// The rows of `invoice`.
+    pub(crate) documents: BTreeMap<DocumentKey, Invoice>,
     /// By the message's id.
     pub(crate) numbers: BTreeMap<String, NumberLine>,
 }
@@ -75,17 +67,16 @@ impl BookTables {
         Self { plans, next_numbers, ..Self::default() }
     }
 
-    /// The finalized documents of a period, in order of issue.
+    /// The documents of a period, in order of issue.
     pub(crate) fn finalized(&self, subscription: &str, period_start: Timestamp) -> Vec<&Invoice> {
         let start_ms = period_start.millis();
         let range = (subscription.to_owned(), start_ms, 0)..=(subscription.to_owned(), start_ms, i32::MAX);
-        let lines = self.documents.range(range).map(|(_, line)| line);
-        lines.filter(|line| line.finalized).map(|line| &line.document).collect()
+        self.documents.range(range).map(|(_, document)| document).collect()
     }
 }
 
 fn number(entity: &str, counter: u64) -> Result<InvoiceNumber, StoreError> {
-    let corrupt = |error| StoreError::corrupt("finalize a document", error);
+    let corrupt = |error| StoreError::corrupt("finalize documents", error);
     let prefix = NumberPrefix::new(&entity.to_uppercase()).map_err(corrupt)?;
     InvoiceNumber::new(prefix, counter).map_err(corrupt)
 }
@@ -132,17 +123,11 @@ impl Servers {
         let mut due = Vec::new();
         for (subscription, period) in self.periods(only) {
             let key = (subscription.id.clone(), period.start.millis(), 0);
-            let line = self.ledger.books.documents.get(&key);
-            if period.end > until || line.is_some_and(|line| line.finalized) {
+            if period.end > until || self.ledger.books.documents.contains_key(&key) {
                 continue;
             }
-            let draft = line.map(|line| line.id.clone());
-            due.push(DuePeriod {
-                subscription: subscription.clone(),
-                period,
-                currency: "EUR".to_owned(),
-                draft,
-            });
+            let (subscription, currency) = (subscription.clone(), "EUR".to_owned());
+            due.push(DuePeriod { subscription, period, currency });
         }
         due.sort_by_key(|due| (due.period.end, due.subscription.legal_entity.clone()));
         due
@@ -152,7 +137,7 @@ impl Servers {
     pub(crate) fn billed_periods(&self, since: Timestamp, only: Option<&TenantId>) -> Vec<BilledPeriod> {
         let is_billed = |(subscription, period): &(&Subscription, Span)| {
             let key = (subscription.id.clone(), period.start.millis(), 0);
-            period.end >= since && self.ledger.books.documents.get(&key).is_some_and(|line| line.finalized)
+            period.end >= since && self.ledger.books.documents.contains_key(&key)
         };
         let billed = self.periods(only).filter(is_billed);
         let mut billed: Vec<_> = billed
@@ -245,13 +230,6 @@ impl Servers {
         ours.map(|(_, hash)| *hash)
     }
 
-    /// `insert_draft`.
-    pub(crate) fn insert_draft(&mut self, draft: Invoice, sequence: i32) -> String {
-        let key = (draft.subscription_id.clone(), draft.period.start.millis(), sequence);
-        let line = DocumentLine { id: draft.id.clone(), document: draft, finalized: false };
-        self.ledger.books.documents.entry(key).or_insert(line).id.clone()
-    }
-
     /// The lock of `Finalizing::open`: the next number; `None` while another transaction has it.
     pub(crate) fn lock_entity(
         &mut self,
@@ -275,54 +253,52 @@ impl Servers {
             return Ok(());
         }
         let reason = "the connection was closed".to_owned();
-        Err(StoreError::Transient { attempt: "finalize a document", reason })
+        Err(StoreError::Transient { attempt: "finalize documents", reason })
     }
 
-    /// `Finalizing::is_draft`.
-    pub(crate) fn is_draft(&self, id: &str) -> bool {
-        self.ledger.books.documents.values().any(|line| line.id == id && !line.finalized)
-    }
-
-    /// `Finalizing::drop_draft`, committed.
-    pub(crate) fn drop_draft(&mut self, transaction: u64, id: &str) -> Result<(), StoreError> {
-        self.under_way(transaction)?;
-        self.ledger.books.documents.retain(|_, line| line.finalized || line.id != id);
-        self.transactions.end(transaction);
-        Ok(())
-    }
-
-    /// `Finalizing::store`, committed.
-    pub(crate) fn store_document(
+    /// `Finalizing::store`, committed: all of them or none.
+    pub(crate) fn store_documents(
         &mut self,
         transaction: u64,
-        document: Invoice,
-        told: &Finalized,
+        documents: Vec<Finalized>,
     ) -> Result<(), StoreError> {
-        let corrupt = |why: String| StoreError::corrupt("finalize a document", why);
         self.under_way(transaction)?;
-        let unlocked = self.mistaken(Mutation::NoEntityLock);
-        let books = &mut self.ledger.books;
-        let entity = document.legal_entity.to_string();
-        let counter = document.number.as_ref().map_or(0, InvoiceNumber::counter);
-        let next = books.next_numbers.entry(entity.clone()).or_insert(1);
-        if *next != counter && !unlocked {
-            return Err(corrupt("the counter of the legal entity moved under its lock".to_owned()));
+        let mut books = self.ledger.books.clone();
+        let mut events = Vec::new();
+        for document in documents {
+            events.push(self.store_document(&mut books, document)?);
         }
-        let line = books.documents.values_mut().find(|line| line.id == document.id && !line.finalized);
-        let Some(line) = line else { return Err(corrupt(format!("{} is not a draft", document.id))) };
-        *next = counter + 1;
-        let (tenant, id) = (document.tenant.to_string(), document.id.clone());
-        (line.document, line.finalized) = (document, true);
-        let key = format!(
-            "{entity}/{}",
-            line.document.number.as_ref().map(ToString::to_string).unwrap_or_default()
-        );
-        let message = NumberLine { key, body: told.topic.clone(), delivered: false };
-        books.numbers.entry(format!("invoice-number-{id}")).or_insert(message);
-        let event =
-            OutboxLine { tenant, event_type: "invoice.finalized".to_owned(), body: told.webhook.clone() };
-        self.ledger.outbox.entry(format!("invoice-finalized-{id}")).or_insert(event);
+        self.ledger.books = books;
+        for (id, event) in events {
+            self.ledger.outbox.entry(id).or_insert(event);
+        }
         self.transactions.end(transaction);
         Ok(())
+    }
+
+    fn store_document(
+        &self,
+        books: &mut BookTables,
+        finalized: Finalized,
+    ) -> Result<(String, OutboxLine), StoreError> {
+        let corrupt = |why: String| StoreError::corrupt("finalize documents", why);
+        let Finalized { invoice, sequence, webhook, topic } = finalized;
+        let number =
+            invoice.number.clone().ok_or_else(|| corrupt("a document without a number".to_owned()))?;
+        let entity = invoice.legal_entity.to_string();
+        let next = books.next_numbers.entry(entity.clone()).or_insert(1);
+        if *next != number.counter() && !self.mistaken(Mutation::NoEntityLock) {
+            return Err(corrupt("the counter of the legal entity moved under its lock".to_owned()));
+        }
+        *next = number.counter() + 1;
+        let (tenant, id) = (invoice.tenant.to_string(), invoice.id.clone());
+        let key = (invoice.subscription_id.clone(), invoice.period.start.millis(), sequence);
+        if books.documents.insert(key, invoice).is_some() {
+            return Err(corrupt(format!("{tenant} has such a document already")));
+        }
+        let message = NumberLine { key: format!("{entity}/{number}"), body: topic, delivered: false };
+        books.numbers.entry(format!("invoice-number-{id}")).or_insert(message);
+        let event = OutboxLine { tenant, event_type: "invoice.finalized".to_owned(), body: webhook };
+        Ok((format!("invoice-finalized-{id}"), event))
     }
 }

@@ -1,13 +1,13 @@
-//! The simulated books, called. A document is finalized in a transaction: whoever holds one
+//! The simulated books, called. Documents are finalized in a transaction: whoever holds one
 //! may be frozen or die, and others wait for what it holds.
 
 use weir_backends::StoreError;
 use weir_backends::books::{
-    BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan,
+    BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan, SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, Span, TenantId, Timestamp};
-use weir_pipeline::world::{Books, FinalizingDocument};
+use weir_core::{Partition, TenantId, Timestamp};
+use weir_pipeline::world::{Books, FinalizingDocuments};
 
 use super::SimLedger;
 use crate::servers::Servers;
@@ -38,7 +38,7 @@ impl Drop for Held {
     }
 }
 
-/// A transaction that finalizes a document.
+/// A transaction that finalizes documents.
 pub(crate) struct SimFinalizing {
     ledger: SimLedger,
     held: Held,
@@ -94,30 +94,18 @@ impl Books for SimLedger {
         self.ask("journal reach", || partition.to_string(), work).await
     }
 
-    async fn sequence_of_period(
+    async fn documents_of_periods(
         &self,
-        subscription: &str,
-        period: Span,
-    ) -> Result<(Vec<Invoice>, i32), StoreError> {
-        let found = self.ask_finalized(subscription, period, None).await?;
-        let next = i32::try_from(found.len()).unwrap_or(i32::MAX);
-        Ok((found, next))
+        periods: &[SubscribedPeriod],
+    ) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        self.ask_documents(periods, None).await
     }
 
-    async fn usage_of_period(
+    async fn usage_of_periods(
         &self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        self.ask_usage(tenant, partition, period, None).await
-    }
-
-    async fn insert_draft(&self, draft: &Invoice, sequence: i32, _: Timestamp) -> Result<String, StoreError> {
-        let detail = || format!("{} from {}, {sequence}", draft.tenant, draft.period.start);
-        let draft = draft.clone();
-        let work = move |servers: &mut Servers| Ok(servers.insert_draft(draft, sequence));
-        self.ask("insert a draft", detail, work).await
+        periods: &[SubscribedPeriod],
+    ) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        self.ask_usage(periods, None).await
     }
 
     async fn open_finalizing(&self, entity: &LegalEntityKey) -> Result<SimFinalizing, StoreError> {
@@ -136,76 +124,68 @@ impl Books for SimLedger {
 }
 
 impl SimLedger {
-    async fn ask_finalized(
+    async fn ask_documents(
         &self,
-        subscription: &str,
-        period: Span,
+        periods: &[SubscribedPeriod],
         transaction: Option<u64>,
-    ) -> Result<Vec<Invoice>, StoreError> {
-        let detail = || format!("{subscription} from {}", period.start);
-        let subscription = subscription.to_owned();
+    ) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        let periods = periods.to_vec();
+        let detail = || words(&periods);
+        let asked = periods.clone();
         let work = move |servers: &mut Servers| {
             transaction.map_or(Ok(()), |transaction| servers.under_way(transaction))?;
-            let found = servers.ledger.books.finalized(&subscription, period.start);
-            Ok(found.into_iter().cloned().collect())
+            let found =
+                asked.iter().map(|one| servers.ledger.books.finalized(&one.subscription, one.period.start));
+            Ok(found.map(|documents| documents.into_iter().cloned().collect()).collect())
         };
-        self.ask("documents of the period", detail, work).await
+        self.ask("documents of periods", detail, work).await
     }
 
     async fn ask_usage(
         &self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
+        periods: &[SubscribedPeriod],
         transaction: Option<u64>,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        let detail = || format!("{tenant} from {}", period.start);
-        let tenant = tenant.clone();
+    ) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        let periods = periods.to_vec();
+        let detail = || words(&periods);
+        let asked = periods.clone();
         let work = move |servers: &mut Servers| {
             transaction.map_or(Ok(()), |transaction| servers.under_way(transaction))?;
-            Ok(servers.usage_of_period(&tenant, partition, period))
+            Ok(asked
+                .iter()
+                .map(|one| servers.usage_of_period(&one.tenant, one.partition, one.period))
+                .collect())
         };
-        self.ask("usage of the period", detail, work).await
+        self.ask("usage of periods", detail, work).await
     }
 }
 
-impl FinalizingDocument for SimFinalizing {
+fn words(periods: &[SubscribedPeriod]) -> String {
+    let one = |one: &SubscribedPeriod| format!("{} from {}", one.tenant, one.period.start);
+    periods.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+impl FinalizingDocuments for SimFinalizing {
     fn number(&self) -> &InvoiceNumber {
         &self.number
     }
 
-    async fn is_draft(&mut self, id: &str) -> Result<bool, StoreError> {
-        let (transaction, name) = (self.held.transaction, id.to_owned());
-        let work = move |servers: &mut Servers| {
-            servers.under_way(transaction)?;
-            Ok(servers.is_draft(&name))
+    async fn earlier(&mut self, periods: &[SubscribedPeriod]) -> Result<Vec<Vec<Invoice>>, StoreError> {
+        self.ledger.ask_documents(periods, Some(self.held.transaction)).await
+    }
+
+    async fn usage(&mut self, periods: &[SubscribedPeriod]) -> Result<Vec<Option<PeriodUsage>>, StoreError> {
+        self.ledger.ask_usage(periods, Some(self.held.transaction)).await
+    }
+
+    async fn store(self, documents: &[Finalized]) -> Result<(), StoreError> {
+        let transaction = self.held.transaction;
+        let detail = || {
+            let one = |one: &Finalized| format!("{} {}", one.invoice.tenant, one.invoice.total);
+            format!("from {}: {}", self.number, documents.iter().map(one).collect::<Vec<_>>().join(", "))
         };
-        self.ledger.ask("lock the draft", || id.to_owned(), work).await
-    }
-
-    async fn earlier(&mut self, subscription: &str, period: Span) -> Result<Vec<Invoice>, StoreError> {
-        self.ledger.ask_finalized(subscription, period, Some(self.held.transaction)).await
-    }
-
-    async fn usage(
-        &mut self,
-        tenant: &TenantId,
-        partition: Partition,
-        period: Span,
-    ) -> Result<Option<PeriodUsage>, StoreError> {
-        self.ledger.ask_usage(tenant, partition, period, Some(self.held.transaction)).await
-    }
-
-    async fn drop_draft(self, id: &str) -> Result<(), StoreError> {
-        let (transaction, name) = (self.held.transaction, id.to_owned());
-        let work = move |servers: &mut Servers| servers.drop_draft(transaction, &name);
-        self.ledger.ask("drop the draft", || id.to_owned(), work).await
-    }
-
-    async fn store(self, invoice: &Invoice, told: &Finalized) -> Result<(), StoreError> {
-        let (transaction, document, told) = (self.held.transaction, invoice.clone(), told.clone());
-        let detail = || format!("{} {} {}", self.number, invoice.tenant, invoice.total);
-        let work = move |servers: &mut Servers| servers.store_document(transaction, document, &told);
-        self.ledger.ask("store the document", detail, work).await
+        let stored = documents.to_vec();
+        let work = move |servers: &mut Servers| servers.store_documents(transaction, stored);
+        self.ledger.ask("store documents", detail, work).await
     }
 }

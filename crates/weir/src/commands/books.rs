@@ -77,9 +77,9 @@ fn print_invoice(row: &DocumentRow) -> anyhow::Result<()> {
     let document: Document = books::stored_invoice(&row.document)?;
     let title = match &document.corrects {
         Some(corrected) => {
-            format!("Correction {} of {}", row.number.as_deref().unwrap_or("(draft)"), corrected.number)
+            format!("Correction {} of {}", row.number, corrected.number)
         }
-        None => format!("Invoice {}", row.number.as_deref().unwrap_or("(draft)")),
+        None => format!("Invoice {}", row.number),
     };
     let mut lines = vec![
         title,

@@ -63,7 +63,7 @@ pub(super) fn prove(documents: &PeriodDocuments, facts: &Facts, sides: Sides<'_>
             Reach::Unknown(why) => (Verdict::Unproved(why), CHECKS_OF_LEDGER.to_vec()),
         };
         let verdict = if differences.is_empty() { verdict } else { Verdict::Differs };
-        let number = row.number.clone().unwrap_or_default();
+        let number = row.number.clone();
         let counter = InvoiceNumber::parse(&number).map_or(0, |number| number.counter());
         proofs.push(Proof {
             order: (row.legal_entity.clone(), counter),
@@ -199,8 +199,7 @@ fn derived(
     };
     let drafted = drafted.map_err(|error| error.to_string())?;
     let drafted = drafted.ok_or_else(|| "nothing differs from what was billed before it".to_owned())?;
-    let number =
-        InvoiceNumber::parse(row.number.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
+    let number = InvoiceNumber::parse(&row.number).map_err(|error| error.to_string())?;
     let issued_at = row.finalized_at.ok_or_else(|| "it has no date".to_owned())?;
     weir_billing::finalize(drafted, number, issued_at).map_err(|error| error.to_string())
 }

@@ -161,7 +161,7 @@ fn gaps(rows: &[DocumentRow], counters: &[LastNumber]) -> Vec<String> {
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
     let mut found = Vec::new();
     for row in rows {
-        let text = row.number.as_deref().unwrap_or_default();
+        let text = row.number.as_str();
         let counter = weir_billing::InvoiceNumber::parse(text).map(|number| number.counter());
         let next = expected.entry(row.legal_entity.as_str()).or_insert(1);
         match counter {
