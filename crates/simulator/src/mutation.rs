@@ -9,6 +9,10 @@ pub enum Mutation {
     NoOwnerToken,
     /// Owner tokens are counted in the ledger, and so repeat after a restore.
     CounterToken,
+    /// Epochs of partitions are counted in the ledger, and so repeat after a restore.
+    CounterEpoch,
+    /// Versions of the catalogue are counted in the ledger, and so repeat after a restore.
+    CounterVersion,
     /// An insert into the projection is acknowledged before it is done.
     ProjectedBeforeInsert,
     /// The fold does not compare `folded_to`.
@@ -60,6 +64,13 @@ pub struct MutationCase {
 pub const MUTATIONS: &[MutationCase] = &[
     case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 200),
     case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
+    case(Mutation::CounterEpoch, "counter-epoch", "epochs are a counter in the ledger", 5_000),
+    case(
+        Mutation::CounterVersion,
+        "counter-version",
+        "versions of the catalogue are a counter in the ledger",
+        5_000,
+    ),
     case(
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",

@@ -17,7 +17,7 @@ use crate::postgres::{Pool, SNAPSHOT};
 const ATTEMPT: &str = "read the catalogue";
 
 const VERSION: &str = "SELECT version FROM catalog_head";
-const BUMP: &str = "UPDATE catalog_head SET version = version + 1 RETURNING version";
+const BUMP: &str = "UPDATE catalog_head SET version = given_once(version) RETURNING version";
 const METERS: &str = "SELECT definition::text FROM meter_version ORDER BY key, version";
 const PLANS: &str = "SELECT definition::text FROM plan_version ORDER BY key, version";
 const LEGAL_ENTITIES: &str = "SELECT document::text FROM legal_entity ORDER BY key";
@@ -34,7 +34,7 @@ pub async fn version(pool: &Pool) -> Result<i64, StoreError> {
         .map_err(|error| StoreError::postgres("read the catalogue's version", &error))
 }
 
-/// Raises the version by one and returns it; called in the transaction of whoever adds a
+/// Raises the version to one that no earlier state of the ledger had, and returns it; called in the transaction of whoever adds a
 /// tenant, a period or a meter. It holds the row until that transaction ends.
 pub async fn bump(conn: &mut PgConnection) -> Result<i64, StoreError> {
     sqlx::query_scalar(BUMP)

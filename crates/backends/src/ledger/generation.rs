@@ -25,7 +25,7 @@ const PROJECTED: &str = "SELECT generation, projected_to FROM generation_end WHE
 /// Without an owner no process that counted the earlier generation can commit any more.
 const BEGIN: &str = "UPDATE journal_partition AS p
     SET generation = $1, first_offset = n.low, next_offset = n.low, folded_to = n.low,
-        projected_to = n.low, rolled_to = n.low, epoch = p.epoch + 1, owner = NULL, owner_name = NULL,
+        projected_to = n.low, rolled_to = n.low, epoch = given_once(p.epoch), owner = NULL, owner_name = NULL,
         last_offset = NULL, last_broker_time = NULL, last_key = NULL, last_crc = NULL
     FROM unnest($2::integer[], $3::bigint[]) AS n (partition, low)
     WHERE p.partition = n.partition";

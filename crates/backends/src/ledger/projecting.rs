@@ -17,14 +17,14 @@ const RENEW: &str = "WITH renewed AS (
         RETURNING singleton
     ), again AS (
         UPDATE journal_partition
-        SET projected_to = first_offset, rolled_to = first_offset, epoch = epoch + 1
+        SET projected_to = first_offset, rolled_to = first_offset, epoch = given_once(epoch)
         WHERE EXISTS (SELECT 1 FROM renewed)
     )
     SELECT EXISTS (SELECT 1 FROM renewed)";
 /// Links of the chain begin where projecting may begin again.
 const AGAIN: &str = "UPDATE journal_partition AS p
     SET projected_to = LEAST(p.projected_to, link.begins), rolled_to = LEAST(p.rolled_to, link.begins),
-        epoch = p.epoch + 1
+        epoch = given_once(p.epoch)
     FROM (
         SELECT q.partition, COALESCE((SELECT max(b.from_offset) FROM batch AS b
             WHERE b.partition = q.partition AND b.generation = q.generation

@@ -20,7 +20,7 @@ const FIRST_SEEN: &str = "INSERT INTO journal_partition (partition, generation, 
     WHERE NOT EXISTS (SELECT 1 FROM journal_partition WHERE partition = $1)
     ON CONFLICT (partition) DO NOTHING";
 const TAKE: &str = "UPDATE journal_partition SET owner = $2, owner_name = $3, owned_at = now(),
-        epoch = epoch + 1
+        epoch = given_once(epoch)
     WHERE partition = $1
     RETURNING partition, generation, first_offset, next_offset, broker_time_max,
         last_offset, last_broker_time, last_key, last_crc, folded_to, projected_to, rolled_to, epoch";

@@ -15,6 +15,7 @@ use super::billing::{Billed, BillingRun};
 use super::faults::{Decision, FaultKey, Faults};
 use super::hosts::Hosts;
 use super::options::Options;
+use super::settling::PATIENCE_MS;
 
 /// How it went.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +48,8 @@ pub(crate) struct Play {
     pub(crate) written: Vec<crate::scenario::Draft>,
     pub(crate) written_at_ms: Vec<i64>,
     pub(crate) recreated: BTreeSet<i32>,
-    /// When a call failed last.
-    pub(crate) faulted_at_ms: i64,
+    /// By when what has gone wrong so far must have been noticed and mended.
+    pub(crate) settled_after_ms: i64,
     /// When tenants were in the catalogue.
     pub(crate) presence: oracle::Presence,
     /// Billing runs that have begun.
@@ -101,7 +102,7 @@ impl Play {
             written: Vec::new(),
             written_at_ms: Vec::new(),
             recreated: BTreeSet::new(),
-            faulted_at_ms: crate::scenario::BEGIN_MS,
+            settled_after_ms: crate::scenario::BEGIN_MS + PATIENCE_MS,
             presence: oracle::Presence::default(),
             runs: Vec::new(),
             billed: None,
@@ -250,7 +251,7 @@ impl Play {
             )
         });
         if !matches!(decision, Decision::Fate(Fate::Works | Fate::AnswersLater)) {
-            self.faulted_at_ms = state.now_ms;
+            self.settled_after_ms = self.settled_after_ms.max(state.now_ms + PATIENCE_MS);
         }
         match decision {
             Decision::Fate(Fate::Works) => {

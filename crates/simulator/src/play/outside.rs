@@ -9,6 +9,7 @@ use crate::servers::{Transactions, USAGE};
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
+use super::settling::{PATIENCE_MS, SWEEP_ROUND_MS};
 
 /// After so long a silence the group takes a process for dead.
 const SESSION_MS: i64 = 10_000;
@@ -65,7 +66,10 @@ impl Play {
             Act::Restore(at_once) => self.restore(*at_once),
             Act::Recreate(partition) => self.recreate(*partition),
             Act::Trim(partition) => self.trim(*partition),
-            Act::DropProjection => self.stage.state().servers.projection.drop_all(),
+            Act::DropProjection => {
+                self.stage.state().servers.projection.drop_all();
+                self.settled_after(PATIENCE_MS);
+            }
             Act::Bill(host) => self.bill(*host, None),
             Act::BillOne(host, tenant) => self.bill(*host, TenantId::new(tenant).ok()),
             Act::TellNumbers(twice) => self.tell_numbers(*twice),
@@ -140,7 +144,8 @@ impl Play {
         let step = state.step;
         state.servers.ledger.books.subscriptions.insert(id.clone(), subscription);
         if state.servers.ledger.tenants.insert(id, tenant.facts()).is_none() {
-            state.servers.ledger.catalogue_version += 1;
+            let version = state.servers.version_after(state.servers.ledger.catalogue_version);
+            state.servers.ledger.catalogue_version = version;
             self.presence.created(&tenant.name, step);
         }
     }
@@ -151,6 +156,7 @@ impl Play {
             let mut state = self.stage.state();
             state.now_ms += ms;
             state.servers.broker_ms = state.now_ms + self.broker_wrong_ms;
+            state.servers.ledger_clock_ms += ms;
             let now_ms = state.now_ms;
             let later = state.timers.split_off(&(now_ms + 1, 0));
             std::mem::replace(&mut state.timers, later)
@@ -200,6 +206,8 @@ impl Play {
         if let Some(life) = self.hosts.hosts[host].life.as_mut().filter(|life| life.frozen) {
             life.frozen = false;
             self.executor.thaw(life.pid);
+            // What it still writes to the projection is found when the sweep comes round.
+            self.settled_after(SWEEP_ROUND_MS);
         }
     }
 
@@ -243,8 +251,10 @@ impl Play {
                 self.presence.lost(tenant.as_str(), step);
             }
             state.servers.ledger = backup;
+            state.servers.ledger_clock_ms += 1;
             state.servers.transactions = Transactions::default();
         }
+        self.settled_after(PATIENCE_MS);
         if at_once {
             self.create_lost();
         }

@@ -8,9 +8,17 @@ use super::director::Play;
 /// Decisions within which everything must have settled.
 const STEPS_MAX: u64 = 60_000;
 /// Longer than any wait between attempts: five seconds, and as much again by chance.
-const PATIENCE_MS: i64 = 10_500;
+pub(super) const PATIENCE_MS: i64 = 10_500;
+/// Longer than the sweep takes to look at all of so small a journal: a run of each partition every
+/// five seconds.
+pub(super) const SWEEP_ROUND_MS: i64 = 25_500;
 
 impl Play {
+    /// Something went wrong that is noticed and mended within `ms`.
+    pub(super) fn settled_after(&mut self, ms: i64) {
+        self.settled_after_ms = self.settled_after_ms.max(self.stage.state().now_ms + ms);
+    }
+
     /// Lets everything settle; why it does not, in words.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         self.faults.over = true;
@@ -23,7 +31,7 @@ impl Play {
                 self.give_back(host);
             }
         }
-        let quiet_from_ms = self.faulted_at_ms + PATIENCE_MS;
+        let quiet_from_ms = self.settled_after_ms;
         let from_step = {
             let mut state = self.stage.state();
             state.mishaps = false;

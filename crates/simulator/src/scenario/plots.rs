@@ -25,10 +25,21 @@ impl Script {
         let plot = match chance.below(4) {
             0 | 1 if cast.billed => many_bill_at_once(cast, chance),
             2 if cast.billed => numbers_are_lost(cast, chance),
+            0 => others_are_created_after_a_restore(cast, chance),
             _ => an_owner_sleeps_through_a_restore(cast, chance),
         };
-        let at = chance.index(self.acts.len() + 1);
-        self.acts.splice(at..at, plot);
+        // Tenants are created only once, most of them soon.
+        let begins = matches!(plot.get(1), Some(Act::CreateTenant(_)));
+        // A partition that is made anew is the end: a ledger that went back would not know of it.
+        let anew = self.acts.iter().position(|act| matches!(act, Act::Recreate(_)));
+        let mut end = anew.unwrap_or(self.acts.len());
+        let mut at = if begins { 0 } else { chance.index(end + 1) };
+        // What else happens goes on in between.
+        for act in plot {
+            self.acts.insert(at, act);
+            end += 1;
+            at = (at + 1 + chance.index(3)).min(end);
+        }
         self
     }
 }
@@ -62,13 +73,27 @@ fn numbers_are_lost(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     acts
 }
 
+/// The ledger forgets a tenant that a process knows, and then another one is created.
+fn others_are_created_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let lost = chance.index(cast.tenants.len());
+    let other = (lost + 1) % cast.tenants.len();
+    let mut acts = vec![Act::Backup, Act::CreateTenant(lost)];
+    acts.extend(meanwhile(chance, 40));
+    acts.extend([Act::Restore(false), Act::CreateTenant(other)]);
+    acts.extend(meanwhile(chance, 10));
+    acts
+}
+
 /// An owner sleeps while the ledger goes back to before its time, and another one is appointed.
 fn an_owner_sleeps_through_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     let partition = i32::try_from(chance.index(usize::try_from(cast.partitions).unwrap_or(1))).unwrap_or(0);
     let sleeper = chance.index(cast.processes);
     let other = (sleeper + 1) % cast.processes;
-    let mut acts = vec![Act::Backup, Act::Move(partition, sleeper)];
-    acts.extend(meanwhile(chance, 40));
+    let mut acts = vec![Act::Backup];
+    for _ in 0..chance.between(1, 3) {
+        acts.push(Act::Move(partition, sleeper));
+        acts.extend(meanwhile(chance, 40));
+    }
     acts.extend([Act::Freeze(sleeper), Act::Restore(chance.per_mille(500)), Act::Move(partition, other)]);
     acts.extend(meanwhile(chance, 40));
     acts.push(Act::Thaw(sleeper));

@@ -120,20 +120,6 @@ impl Ledger {
         true
     }
 
-    /// `projecting::renew`.
-    pub(crate) fn renew_projection(&mut self, seen: Option<String>, id: String) -> bool {
-        if self.projection_id != seen {
-            return false;
-        }
-        self.projection_id = Some(id);
-        for line in self.partitions.values_mut() {
-            let row = &mut line.row;
-            (row.projected_to, row.rolled_to) = (row.first_offset, row.first_offset);
-            row.epoch += 1;
-        }
-        true
-    }
-
     /// `owned`.
     pub(crate) fn owned_rows(&self, owners: &[Progress]) -> Vec<PartitionRow> {
         let owned = owners.iter().filter_map(|one| {
@@ -178,6 +164,22 @@ impl Ledger {
 }
 
 impl Servers {
+    /// `projecting::renew`.
+    pub(crate) fn renew_projection(&mut self, seen: Option<String>, id: String) -> bool {
+        if self.ledger.projection_id != seen {
+            return false;
+        }
+        self.ledger.projection_id = Some(id);
+        let mut partitions = std::mem::take(&mut self.ledger.partitions);
+        for line in partitions.values_mut() {
+            let row = &mut line.row;
+            (row.projected_to, row.rolled_to) = (row.first_offset, row.first_offset);
+            row.epoch = self.epoch_after(row.epoch);
+        }
+        self.ledger.partitions = partitions;
+        true
+    }
+
     /// `take`.
     pub(crate) fn take(
         &mut self,
@@ -187,6 +189,7 @@ impl Servers {
     ) -> PartitionRow {
         let counted = self.mistaken(Mutation::CounterToken);
         let forgets = self.mistaken(Mutation::NoFingerprint);
+        let epoch = self.epoch_after(self.ledger.partitions.get(&partition).map_or(0, |line| line.row.epoch));
         let line = self.ledger.partitions.entry(partition).or_insert_with(|| PartitionLine {
             row: PartitionRow {
                 partition,
@@ -205,7 +208,7 @@ impl Servers {
             takings: 0,
         });
         line.takings += 1;
-        line.row.epoch += 1;
+        line.row.epoch = epoch;
         (line.owner, line.taken_with) = (Some(owner), Some(owner));
         if counted {
             line.owner = Some(u128::from(line.takings).to_be_bytes());

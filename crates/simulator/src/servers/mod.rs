@@ -25,7 +25,7 @@ use weir_backends::ledger::partition::OwnerToken;
 
 use crate::chance::Chance;
 use crate::mutation::Mutation;
-use crate::scenario::{Cast, METERS, MeterFacts, PLANS, PlanFacts};
+use crate::scenario::{BEGIN_MS, Cast, METERS, MeterFacts, PLANS, PlanFacts};
 
 /// All servers.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Servers {
     pub(crate) projection: Projection,
     /// The time that brokers stamp records with, in milliseconds since 1970.
     pub(crate) broker_ms: i64,
+    /// The clock of the ledger's server, in milliseconds since 1970. Restoring takes a moment.
+    pub(crate) ledger_clock_ms: i64,
     /// Decisions of the simulation so far.
     pub(crate) step: u64,
     /// Set while a call happens only in part: which part.
@@ -62,6 +64,7 @@ impl Servers {
             ledger: Ledger { catalogue_version: 1, meters, books, ..Ledger::default() },
             projection: Projection::default(),
             broker_ms: 0,
+            ledger_clock_ms: BEGIN_MS,
             step: 0,
             part: None,
             mutation,
@@ -74,6 +77,20 @@ impl Servers {
     /// The token as the ledger knows it.
     pub(crate) fn token(&self, owner: OwnerToken) -> OwnerToken {
         self.counters.get(&owner).map_or(owner, |counter| u128::from(*counter).to_be_bytes())
+    }
+
+    /// `given_once`, of an epoch; for a mistake, one by one.
+    pub(crate) fn epoch_after(&self, last: i64) -> i64 {
+        self.given_once(last, Mutation::CounterEpoch)
+    }
+
+    /// `given_once`, of a version of the catalogue; for a mistake, one by one.
+    pub(crate) fn version_after(&self, last: i64) -> i64 {
+        self.given_once(last, Mutation::CounterVersion)
+    }
+
+    fn given_once(&self, last: i64, one_by_one: Mutation) -> i64 {
+        if self.mistaken(one_by_one) { last + 1 } else { self.ledger_clock_ms.max(last + 1) }
     }
 
     /// Whether a mistake is tried out.

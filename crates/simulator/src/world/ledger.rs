@@ -202,7 +202,7 @@ impl Ledger for SimLedger {
 
     async fn renew_projection(&self, seen: Option<&str>, id: &str) -> Result<bool, StoreError> {
         let (seen, id) = (seen.map(str::to_owned), id.to_owned());
-        let work = move |servers: &mut Servers| Ok(servers.ledger.renew_projection(seen, id));
+        let work = move |servers: &mut Servers| Ok(servers.renew_projection(seen, id));
         self.ask("renew the projection", String::new, work).await
     }
 
