@@ -111,9 +111,9 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
             sqlx::query(
                 "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
                     period_start, period_end, sequence, currency, total, cut_generation, cut_partition,
-                    cut_offset, document, hash, created_at)
+                    cut_offset, document, hash, created_at, finalized_at)
                 SELECT 'inv_gone', 'invoice', 'finalized', 'GONE-1', 'acme-de', 'gone', s.id, p.starts_at, p.ends_at,
-                    0, 'EUR', 29, 1, 0, 0, '{\"n\":1}', 'h', now()
+                    0, 'EUR', 29, 1, 0, 0, '{\"n\":1}', 'h', now(), now()
                 FROM subscription s JOIN billing_period p ON p.tenant = s.tenant AND p.number = 0
                 WHERE s.tenant = 'gone'",
             )
@@ -124,9 +124,9 @@ fn a_tenant_is_deleted_once_all_is_billed_and_paid() {
         sqlx::query(
             "INSERT INTO invoice (id, document_type, status, number, legal_entity, tenant, subscription,
                 period_start, period_end, sequence, currency, total, cut_generation, cut_partition,
-                cut_offset, document, hash, created_at)
+                cut_offset, document, hash, created_at, finalized_at)
             SELECT 'inv_gone_2', 'correction', status, 'GONE-2', legal_entity, tenant, subscription,
-                period_start, period_end, 1, currency, 0, 1, 0, 0, document, hash, created_at
+                period_start, period_end, 1, currency, 0, 1, 0, 0, document, hash, created_at, created_at
             FROM invoice WHERE id = 'inv_gone'",
         )
         .execute(&house.state.pool)

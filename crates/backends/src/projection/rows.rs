@@ -31,6 +31,14 @@ impl EventRow {
         Self { position, broker_time, epoch: 0, events: Arc::clone(events), index }
     }
 
+    /// The same with a buffer of its own, which holds nothing else in memory.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let mut events = EventBuffer::default();
+        events.push_ref(self.event());
+        Self { events: Arc::new(events), index: 0, ..self.clone() }
+    }
+
     /// The row of an event that stands alone.
     pub fn alone(position: Position, broker_time: Timestamp, event: &UsageEvent) -> Self {
         Self::of(position, broker_time, &Arc::new(EventBuffer::of(event)), 0)

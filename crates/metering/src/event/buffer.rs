@@ -76,6 +76,18 @@ impl EventBuffer {
         self.ends.push(u32::try_from(self.text.len() - from).unwrap_or(u32::MAX));
     }
 
+    /// Adds an event of another buffer.
+    pub fn push_ref(&mut self, event: EventRef<'_>) {
+        self.events.push(Entry { text_from: self.text.len(), ends_from: self.ends.len(), time: event.time });
+        self.text.push_str(event.text);
+        self.ends.extend_from_slice(event.ends);
+    }
+
+    /// How many bytes of memory it holds, used or not.
+    pub fn held_bytes(&self) -> usize {
+        self.text.capacity() + 4 * self.ends.capacity() + size_of::<Entry>() * self.events.capacity()
+    }
+
     /// Makes room for so many more events of so many bytes.
     pub fn reserve(&mut self, events: usize, bytes: usize) {
         self.text.reserve(bytes);
@@ -171,6 +183,11 @@ impl<'a> EventRef<'a> {
     /// How many bytes its texts have together.
     pub fn texts_len(&self) -> usize {
         self.text.len()
+    }
+
+    /// About how many bytes of memory it needs in a buffer.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + 4 * self.ends.len() + size_of::<Entry>()
     }
 
     /// All texts behind one another, and where each ends.

@@ -12,6 +12,7 @@ use weir_backends::ledger::partition::OwnerToken;
 use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position, Timestamp};
 use weir_metering::catalogue::Catalogue;
+use weir_metering::event::EventBuffer;
 use weir_metering::outcome::{Outcome, RejectReason};
 use weir_metering::record::{Batch, JournalRecord, RecordBody};
 use weir_metering::shard::Shard;
@@ -341,15 +342,65 @@ async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, ou
         let record = batch.record(one.index);
         Some((record.offset, record.broker_time, batch.event_index(one.index)?))
     });
-    let accepted: Vec<_> = accepted.collect();
-    let events = Arc::new(batch.into_events());
+    let mut accepted: Vec<_> = accepted.collect();
+    let events = Arc::new(those_accepted(batch.into_events(), &mut accepted));
+    let bytes = events.held_bytes();
     let row = |(offset, broker_time, index)| {
         EventRow::of(Position { generation, partition, offset }, broker_time, &events, index)
     };
     let rows: Vec<_> = accepted.into_iter().map(row).collect();
+    let rows = CommittedRows { partition, generation, from, to, rows, bytes };
     let began = shared.runtime.elapsed();
-    while shared.projection.is_worth_waiting(rows.len()) && shared.since(began) < ROOM_PATIENCE {
+    while shared.projection.is_worth_waiting(&rows, shared.runtime.elapsed())
+        && shared.since(began) < ROOM_PATIENCE
+    {
         shared.runtime.sleep(ROOM_LOOK_EVERY).await;
     }
-    shared.projection.push(CommittedRows { partition, generation, from, to, rows });
+    shared.projection.push(rows);
+}
+
+/// The events of a batch, or only those that were accepted where the others would hold most of the
+/// memory. `accepted` says which by their index, here and afterwards.
+fn those_accepted(events: EventBuffer, accepted: &mut [(i64, Timestamp, usize)]) -> EventBuffer {
+    let needed: usize = accepted.iter().map(|(_, _, index)| events.get(*index).bytes()).sum();
+    if 2 * needed >= events.held_bytes() {
+        return events;
+    }
+    let texts = accepted.iter().map(|(_, _, index)| events.get(*index).texts_len()).sum();
+    let mut kept = EventBuffer::default();
+    kept.reserve(accepted.len(), texts);
+    for (number, (_, _, index)) in accepted.iter_mut().enumerate() {
+        kept.push_ref(events.get(*index));
+        *index = number;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rejected events and duplicates do not wait in memory with the few that were accepted.
+    #[test]
+    fn what_was_not_accepted_is_not_kept_for_the_projection() {
+        let event = |id: usize| weir_metering::event::UsageEvent {
+            tenant: "acme".to_owned(),
+            source: "gateway".to_owned(),
+            id: format!("id-{id}"),
+            event_type: "request".to_owned(),
+            time: None,
+            data: vec![("route".to_owned(), "x".repeat(200))],
+        };
+        let mut events = EventBuffer::default();
+        (0..1_000).for_each(|id| events.push(&event(id)));
+        let at = |index| (0, Timestamp::EPOCH, index);
+        let mut few = [at(7), at(503), at(999)];
+        let kept = those_accepted(events.clone(), &mut few);
+        assert!(kept.held_bytes() < 3 * 600, "{} bytes", kept.held_bytes());
+        let ids: Vec<_> = few.iter().map(|(_, _, index)| kept.get(*index).id().to_owned()).collect();
+        assert_eq!(ids, ["id-7", "id-503", "id-999"]);
+        assert_eq!(kept.get(1).to_event(), event(503));
+        let mut most: Vec<_> = (0..900).map(at).collect();
+        assert_eq!(those_accepted(events, &mut most).len(), 1_000);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::projection::EventRow;
@@ -10,6 +11,10 @@ use weir_core::{Generation, Partition, Timestamp};
 
 /// Rows that wait at most; further ones are dropped and read again from the journal.
 const ROWS_MAX: usize = 300_000;
+/// Memory of rows that wait, at most, in bytes.
+const BYTES_MAX: usize = 256 << 20;
+/// An insert that takes so long does not move.
+const INSERT_PATIENCE: Duration = Duration::from_secs(5);
 /// Rows of one insert at most, about.
 const INSERT_ROWS_MAX: usize = 200_000;
 /// Rows that are set aside at most, in all partitions; then the projection waits.
@@ -23,6 +28,8 @@ pub(crate) struct CommittedRows {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) rows: Vec<EventRow>,
+    /// The memory that they hold, in bytes.
+    pub(crate) bytes: usize,
 }
 
 impl CommittedRows {
@@ -94,13 +101,25 @@ struct Aside {
 struct State {
     waiting: VecDeque<CommittedRows>,
     rows: usize,
+    /// The memory of what waits, in bytes.
+    bytes: usize,
     reached: BTreeMap<Partition, Reached>,
-    /// Whether the last insert failed.
-    stalled: bool,
+    /// Whether ClickHouse takes what it is given, as far as is known.
+    moves: bool,
+    /// Since when an insert is under way.
+    inserting_since: Option<Duration>,
     /// Since when the oldest row that is being inserted has waited.
     writing_since: Option<i64>,
     /// By partition and offset.
     aside: BTreeMap<(Partition, i64), Aside>,
+}
+
+impl State {
+    /// Whether rows may be added. A batch that is larger than all room has it alone.
+    fn has_room(&self, more: &CommittedRows) -> bool {
+        let fits = self.rows + more.rows.len() <= ROWS_MAX && self.bytes + more.bytes <= BYTES_MAX;
+        fits || self.waiting.is_empty()
+    }
 }
 
 /// The queue in front of the writer.
@@ -131,6 +150,7 @@ impl ProjectionQueue {
         // Where the ledger went back in time, what still waits was cut in a future that is lost.
         state.waiting.retain(|waiting| waiting.partition != row.partition);
         state.rows = state.waiting.iter().map(|waiting| waiting.rows.len()).sum();
+        state.bytes = state.waiting.iter().map(|waiting| waiting.bytes).sum();
         state.reached.insert(row.partition, reached);
     }
 
@@ -146,28 +166,35 @@ impl ProjectionQueue {
         self.state().reached.keys().copied().collect()
     }
 
-    /// Whether it helps to wait before so many rows are added: there is no room, and what waits
-    /// is being written.
-    pub(crate) fn is_worth_waiting(&self, rows: usize) -> bool {
+    /// Whether it helps to wait before rows are added: there is no room, and what waits is being
+    /// written.
+    pub(crate) fn is_worth_waiting(&self, rows: &CommittedRows, now: Duration) -> bool {
         let state = self.state();
-        state.rows + rows > ROWS_MAX && !state.waiting.is_empty() && !state.stalled
+        let hangs = state.inserting_since.is_some_and(|since| now.saturating_sub(since) > INSERT_PATIENCE);
+        !state.has_room(rows) && state.moves && !hangs
     }
 
     /// Notes whether ClickHouse takes what it is given.
-    pub(crate) fn stalled(&self, stalled: bool) {
-        self.state().stalled = stalled;
+    pub(crate) fn moves(&self, moves: bool) {
+        self.state().moves = moves;
+    }
+
+    /// Notes that an insert begins, or ends.
+    pub(crate) fn inserting(&self, since: Option<Duration>) {
+        self.state().inserting_since = since;
     }
 
     /// Adds rows, or drops them where there is no room.
     pub(crate) fn push(&self, rows: CommittedRows) {
         let mut state = self.state();
-        if state.rows + rows.rows.len() > ROWS_MAX && !state.waiting.is_empty() {
+        if !state.has_room(&rows) {
             if let Some(reached) = state.reached.get_mut(&rows.partition) {
                 reached.lacks(rows.since());
             }
             return;
         }
         state.rows += rows.rows.len();
+        state.bytes += rows.bytes;
         state.waiting.push_back(rows);
     }
 
@@ -190,6 +217,7 @@ impl ProjectionQueue {
                 continue;
             }
             state.rows -= next.rows.len();
+            state.bytes -= next.bytes;
             let Some(reached) = state.reached.get_mut(&next.partition) else { continue };
             if reached.generation != next.generation || next.to <= reached.to {
                 continue;
@@ -237,7 +265,7 @@ impl ProjectionQueue {
             return false;
         }
         if state.reached.contains_key(&row.position.partition) {
-            state.aside.insert(place, Aside { row: row.clone(), from, why: why.to_owned() });
+            state.aside.insert(place, Aside { row: row.detached(), from, why: why.to_owned() });
         }
         true
     }
@@ -313,7 +341,7 @@ mod tests {
         };
         let position = Position { generation: 1, partition, offset: from };
         let rows = vec![EventRow::alone(position, Timestamp::EPOCH, &event)];
-        CommittedRows { partition, generation: 1, from, to: from + 1, rows }
+        CommittedRows { partition, generation: 1, from, to: from + 1, rows, bytes: 100 }
     }
 
     fn owned(queue: &ProjectionQueue, partition: Partition, purge_from: Option<i64>) {
@@ -328,6 +356,31 @@ mod tests {
             behind_since: None,
         };
         queue.state().reached.insert(partition, reached);
+    }
+
+    /// Only in front of a projection that moves, and only where there is no room.
+    #[test]
+    fn counting_waits_for_room_only_where_it_comes() {
+        let queue = ProjectionQueue::default();
+        owned(&queue, 0, None);
+        let (now, later) = (Duration::from_secs(60), Duration::from_secs(66));
+        let large = |from| CommittedRows { bytes: BYTES_MAX / 2 + 1, ..committed(0, from) };
+        queue.push(large(10));
+        assert!(!queue.is_worth_waiting(&large(11), now), "nobody has heard of ClickHouse yet");
+        queue.moves(true);
+        assert!(!queue.is_worth_waiting(&committed(0, 11), now), "there is room");
+        assert!(queue.is_worth_waiting(&large(11), now));
+        queue.inserting(Some(now));
+        assert!(queue.is_worth_waiting(&large(11), now));
+        assert!(!queue.is_worth_waiting(&large(11), later), "the insert hangs");
+        queue.inserting(None);
+        queue.moves(false);
+        assert!(!queue.is_worth_waiting(&large(11), now), "ClickHouse refuses or does not answer");
+        queue.push(large(11));
+        assert_eq!((queue.rows(), queue.reached(0).unwrap().behind), (1, true), "dropped, to be read again");
+        queue.take();
+        queue.push(large(12));
+        assert_eq!(queue.rows(), 1);
     }
 
     #[test]

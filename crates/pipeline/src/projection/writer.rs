@@ -63,6 +63,7 @@ async fn measure<W: World>(shared: Arc<Shared<W>>) {
 
 async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     patiently(&shared, || look_after(&shared, &projection)).await;
+    shared.projection.moves(true);
     let period = Duration::from_millis(shared.settings.projection_interval_ms.max(10));
     let mut every = Every::new(&shared.runtime, period);
     let now = shared.runtime.elapsed();
@@ -152,6 +153,7 @@ fn said<W: World>(shared: &Shared<W>, done: Result<(), StoreError>) {
 
 fn trouble<W: World>(shared: &Shared<W>, error: &StoreError) {
     let words = error.to_string();
+    shared.projection.moves(false);
     shared.status.update(|status| {
         if status.projection.as_deref() != Some(&words) {
             tracing::warn!(%error, "the projection waits; counting goes on");
@@ -218,8 +220,10 @@ pub(super) async fn insert_events<W: World>(
     let mut parts = vec![rows];
     let mut waits = delays(&shared.runtime);
     while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+        shared.projection.inserting(Some(shared.runtime.elapsed()));
         let inserted = projection.insert_events(part).await;
-        shared.projection.stalled(inserted.is_err());
+        shared.projection.inserting(None);
+        shared.projection.moves(inserted.is_ok());
         let Err(error) = inserted else { continue };
         match part {
             [row] if error.is_refusal() => {
