@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use weir_backends::journal::OutgoingRecord;
 use weir_billing::{Invoice, InvoiceNumber};
 use weir_core::Span;
+use weir_wire::alert::INVOICE_FINALIZED;
+use weir_wire::invoice_number;
 
 use super::compare::Told;
 use super::reading::nanos;
@@ -71,18 +74,28 @@ fn numbers(servers: &Servers) -> Option<String> {
     }
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for record in servers.journal.other.iter().filter(|record| record.topic == INVOICES) {
-        let body: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
-        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        told.entry(text("number")).or_default().insert(text("hash"));
+        match told_of(record) {
+            Ok((number, hash)) => told.entry(number).or_default().insert(hash),
+            Err(why) => return Some(format!("a record of the topic of numbers cannot be read: {why}")),
+        };
     }
     let twice = told.into_iter().find(|(_, hashes)| hashes.len() > 1);
     twice.map(|(number, _)| format!("the number {number} was given to two documents"))
 }
 
+/// The number that a record tells, and the hash of the document that has it.
+fn told_of(record: &OutgoingRecord) -> Result<(String, String), String> {
+    let key = record.key.as_deref().ok_or("it has no key")?;
+    let value = record.value.as_deref().ok_or("it has no value")?;
+    let given = invoice_number::decode(key, value).map_err(|error| error.to_string())?;
+    let body: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    let hash = body.get("hash").and_then(Value::as_str).ok_or("it has no hash")?;
+    Ok((given.number.to_string(), hash.to_owned()))
+}
+
 /// Each finalized document has its event in the outbox.
 fn events(servers: &Servers) -> Option<String> {
-    let is_event =
-        |(_, line): &(&String, &crate::servers::OutboxLine)| line.event_type == "invoice.finalized";
+    let is_event = |(_, line): &(&String, &crate::servers::OutboxLine)| line.event_type == INVOICE_FINALIZED;
     let hash = |body: &Value| body.get("data")?.get("hash")?.as_str().map(str::to_owned);
     let told: BTreeSet<Option<String>> =
         servers.ledger.outbox.iter().filter(is_event).map(|(_, line)| hash(&line.body)).collect();

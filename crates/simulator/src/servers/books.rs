@@ -9,6 +9,8 @@ use weir_backends::books::{
 };
 use weir_billing::{Invoice, InvoiceNumber, NumberPrefix, PlanVersion, Subscription};
 use weir_core::{Partition, Position, Quantity, Span, TenantId, Timestamp};
+use weir_wire::alert::INVOICE_FINALIZED;
+use weir_wire::invoice_number;
 
 use super::outbox::OutboxLine;
 use super::usage::{UsageLine, UsageRowKey};
@@ -94,20 +96,16 @@ impl Servers {
 
     /// `last_numbers_in_topic`.
     pub(crate) fn last_numbers(&self) -> Result<BTreeMap<String, i64>, StoreError> {
-        let corrupt = |why: &str| StoreError::corrupt("read the topic of invoice numbers", why);
+        let corrupt = |why| StoreError::corrupt("read the topic of invoice numbers", why);
         let mut last = BTreeMap::new();
         if self.mistaken(Mutation::CounterNotCompared) {
             return Ok(last);
         }
         for record in self.journal.other.iter().filter(|record| record.topic == INVOICES) {
             let (Some(key), Some(value)) = (&record.key, &record.value) else { continue };
-            let body: serde_json::Value = serde_json::from_slice(value).map_err(|_| corrupt("no JSON"))?;
-            let text = body.get("number").and_then(serde_json::Value::as_str).unwrap_or_default();
-            let number = InvoiceNumber::parse(text).map_err(|_| corrupt("no number"))?;
-            let key = String::from_utf8_lossy(key);
-            let entity = key.split_once('/').map_or(&*key, |(entity, _)| entity);
-            let known: &mut i64 = last.entry(entity.to_owned()).or_default();
-            *known = (*known).max(i64::try_from(number.counter()).unwrap_or(i64::MAX));
+            let given = invoice_number::decode(key, value).map_err(corrupt)?;
+            let known: &mut i64 = last.entry(given.legal_entity).or_default();
+            *known = (*known).max(i64::try_from(given.number.counter()).unwrap_or(i64::MAX));
         }
         Ok(last)
     }
@@ -296,9 +294,10 @@ impl Servers {
         if books.documents.insert(key, invoice).is_some() {
             return Err(corrupt(format!("{tenant} has such a document already")));
         }
-        let message = NumberLine { key: format!("{entity}/{number}"), body: topic, delivered: false };
+        let message =
+            NumberLine { key: invoice_number::key(&entity, &number), body: topic, delivered: false };
         books.numbers.entry(format!("invoice-number-{id}")).or_insert(message);
-        let event = OutboxLine { tenant, event_type: "invoice.finalized".to_owned(), body: webhook };
+        let event = OutboxLine { tenant, event_type: INVOICE_FINALIZED.to_owned(), body: webhook };
         Ok((format!("invoice-finalized-{id}"), event))
     }
 }
