@@ -2,7 +2,6 @@
 //! associative and commutative, so neither the cuts of batches nor the order of folding
 //! can be seen in a total (invariant 5). It knows of no limits and no periods.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_core::digest::Digest;
@@ -275,25 +274,6 @@ pub fn unique_hash(key: &HashKey, text: &str) -> Hash128 {
     Digest::new(key, "unique").field(text.as_bytes()).finish()
 }
 
-/// Adds the usage of a later (or earlier) batch to that of another.
-///
-/// # Errors
-/// [`Overflow`] of the first key that overflows; then some keys may have been merged.
-pub fn merge_deltas(
-    into: &mut BTreeMap<UsageKey, Aggregate>,
-    deltas: BTreeMap<UsageKey, Aggregate>,
-) -> Result<(), Overflow> {
-    for (key, delta) in deltas {
-        match into.entry(key) {
-            Entry::Occupied(mut usage) => usage.get_mut().merge(delta)?,
-            Entry::Vacant(place) => {
-                place.insert(delta);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The usage of several batches together.
 ///
 /// # Errors
@@ -372,6 +352,61 @@ mod tests {
             added.add(&part).unwrap();
             prop_assert_eq!(added, merged(usage, &part.alone()));
         }
+    }
+
+    fn any_key() -> impl Strategy<Value = UsageKey> {
+        (0_usize..2, 0_usize..3, 0_i64..2).prop_map(|(tenant, meter, hour)| UsageKey {
+            tenant: TenantId::new(["acme", "bolt"][tenant]).unwrap(),
+            meter: MeterKey::new(["bytes", "calls", "seats"][meter]).unwrap(),
+            hour: Timestamp::clamped(hour),
+            dimensions: "{}".to_owned(),
+        })
+    }
+
+    /// A meter aggregates in one way, in every batch.
+    fn any_deltas() -> impl Strategy<Value = BTreeMap<UsageKey, Aggregate>> {
+        let usage = any_key().prop_flat_map(|key| {
+            let aggregation = match key.meter.as_str() {
+                "bytes" => Aggregation::Sum,
+                "calls" => Aggregation::Count,
+                _ => Aggregation::Latest,
+            };
+            (Just(key), aggregate(aggregation))
+        });
+        proptest::collection::vec(usage, 0..8).prop_map(|usage| usage.into_iter().collect())
+    }
+
+    proptest! {
+        /// Key by key what merging one after the other gives, and joining joins is joining all.
+        #[test]
+        fn joining_batches_merges_each_key(batches in proptest::collection::vec(any_deltas(), 0..6), at in 0_usize..6) {
+            let mut expected: BTreeMap<UsageKey, Aggregate> = BTreeMap::new();
+            for (key, usage) in batches.iter().flatten() {
+                let sum = expected.remove(key).map_or_else(|| usage.clone(), |sum| merged(sum, usage));
+                expected.insert(key.clone(), sum);
+            }
+            let joined = join_deltas(batches.clone()).unwrap();
+            prop_assert_eq!(&joined, &expected);
+            let (first, rest) = batches.split_at(at.min(batches.len()));
+            let parts = [first, rest].map(|part| join_deltas(part.to_vec()).unwrap());
+            prop_assert_eq!(join_deltas(parts), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn batches_that_do_not_add_up_are_refused() {
+        let key = UsageKey {
+            tenant: TenantId::new("acme").unwrap(),
+            meter: MeterKey::new("bytes").unwrap(),
+            hour: Timestamp::EPOCH,
+            dimensions: "{}".to_owned(),
+        };
+        let batch = |usage: Aggregate| BTreeMap::from([(key.clone(), usage)]);
+        let sum = |quantity| batch(Aggregate::Sum { quantity, count: 1 });
+        let most = Quantity::from_nanos(weir_core::quantity::TOTAL_NANOS_MAX).unwrap();
+        assert_eq!(join_deltas([sum(most), sum(Quantity::from_units(1))]), Err(Overflow::OutOfRange));
+        let count = batch(Aggregate::Count { count: 1 });
+        assert_eq!(join_deltas([sum(Quantity::ZERO), count]), Err(Overflow::OtherAggregation));
     }
 
     #[test]

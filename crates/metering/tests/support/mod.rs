@@ -10,7 +10,7 @@ use weir_core::journal::partition_of;
 use weir_core::time::{DAY_MS, HOUR_MS};
 use weir_core::{HashKey, HourAlignment, Position, Quantity, Span, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
-use weir_metering::aggregate::merge_deltas;
+use weir_metering::aggregate::join_deltas;
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::event::UsageEvent;
 use weir_metering::meter::{Aggregation, Filter, FilterOperator, Meter, MeterKey, Precision};
@@ -227,7 +227,7 @@ pub(crate) fn join(outcomes: impl IntoIterator<Item = (usize, Outcome)>) -> Outc
         sum.control += more.control;
         joined.exceptions.extend(next.exceptions);
         joined.accepted.extend(next.accepted);
-        merge_deltas(&mut joined.deltas, next.deltas).unwrap();
+        joined.deltas = join_deltas([joined.deltas, next.deltas]).unwrap();
         joined.content_sum.merge(next.content_sum);
         joined.dead_letters.extend(next.dead_letters);
         joined.forwards.extend(next.forwards);

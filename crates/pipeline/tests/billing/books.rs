@@ -9,7 +9,7 @@ use weir_backends::postgres::{self, Installation, Pool};
 use weir_backends::projection::{EventRow, Projection};
 use weir_backends::{catalog, ledger};
 use weir_core::{BillingCalendar, ContentSum, Position, TenantId, Timestamp};
-use weir_metering::aggregate::{Aggregate, UsageKey, merge_deltas};
+use weir_metering::aggregate::{Aggregate, UsageKey, join_deltas};
 use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::identity::content_hash;
 use weir_pipeline::billing::{self, BillingError, BillingSettings, RunReport, VerifyReport, Which};
@@ -161,7 +161,7 @@ impl Books {
         let broker_time = at(broker_time);
         let catalogue = catalog::load(&self.pool).await.unwrap();
         let from = self.next_offset;
-        let (mut deltas, mut sum, mut rows) = (BTreeMap::new(), ContentSum::default(), Vec::new());
+        let (mut deltas, mut sum, mut rows) = (Vec::new(), ContentSum::default(), Vec::new());
         for line in events.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let offset = self.next_offset;
             let event = event(line, offset);
@@ -175,7 +175,7 @@ impl Books {
                     dimensions: measured.dimensions(),
                 };
                 let usage = Aggregate::of(&measured, &self.installation.identity_key, time, offset);
-                merge_deltas(&mut deltas, BTreeMap::from([(key, usage)])).unwrap();
+                deltas.push(BTreeMap::from([(key, usage)]));
             }
             sum.add(content_hash(&self.installation.identity_key, &event, time));
             let position = Position { generation: 1, partition: 0, offset };
@@ -197,7 +197,7 @@ impl Books {
         .bind(self.next_offset)
         .bind(accepted)
         .bind(batch_blob::encode_exceptions(from, &[]))
-        .bind(batch_blob::encode_deltas(&deltas))
+        .bind(batch_blob::encode_deltas(&join_deltas(deltas).unwrap()))
         .bind(&sum.to_bytes()[..])
         .bind(self.broker_time_max.to_chrono())
         .execute(&self.pool)
