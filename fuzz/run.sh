@@ -24,7 +24,7 @@ build
 if [ "$seconds" = seeds ]; then
     for target in $all; do
         mkdir -p "seeds/$target"
-        WEIR_FUZZ_TARGET=$target WEIR_FUZZ_SEEDS=seeds/$target "$program" 2>/dev/null
+        WEIR_FUZZ_TARGET=$target WEIR_FUZZ_SEEDS=seeds/$target "$program"
     done
     exit
 fi

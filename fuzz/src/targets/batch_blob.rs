@@ -79,6 +79,12 @@ pub fn seeds() -> Seeds {
         (key("bolt", "seats", "{}"), Aggregate::Latest { time, offset: 7, quantity, count: 1 }),
         (key("bolt", "users", "{}"), Aggregate::Unique { hashes: [Hash128(1), Hash128(2)].into(), count: 3 }),
     ]);
+    // As adjustments leave them.
+    let below_zero = BTreeMap::from([
+        (key("acme", "calls", "{}"), Aggregate::Count { count: -3 }),
+        (key("acme", "bytes", "{}"), Aggregate::Sum { quantity, count: -1 }),
+        (key("bolt", "bytes", "{}"), Aggregate::Sum { quantity, count: 2 }),
+    ]);
     let open = |blob: &[u8]| blob[..blob.len() - 8].to_vec();
     let packed = open(&encode_deltas(&deltas));
     // Version, kind, length, columns: without compression the columns can be changed one by one.
@@ -98,6 +104,7 @@ pub fn seeds() -> Seeds {
         ),
         ("no-exceptions".to_owned(), Joined::default().byte(0).raw(&open(&encode_exceptions(0, &[]))).0),
         ("deltas".to_owned(), Joined::default().byte(1).raw(&packed).0),
+        ("below-zero".to_owned(), Joined::default().byte(1).raw(&open(&encode_deltas(&below_zero))).0),
         ("columns".to_owned(), plain.raw(&columns).0),
         ("sealed".to_owned(), Joined::default().byte(5).raw(&encode_deltas(&deltas)).0),
     ]

@@ -1,17 +1,24 @@
 //! A record of the usage topic with any key, headers, value, offset and time: which format it
 //! is read as, control records, hops, the marks of a replay.
 
-use weir_core::{Quantity, TenantId, Timestamp};
-use weir_metering::meter::MeterKey;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use weir_core::{Hash128, HashKey, HourAlignment, Position, Quantity, TenantId, Timestamp};
+use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
+use weir_metering::catalogue::Catalogue;
+use weir_metering::event::UsageEvent;
+use weir_metering::meter::{Aggregation, Meter, MeterKey, Precision};
 use weir_metering::outcome::RejectReason;
 use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
 use weir_metering::record::RecordBody;
+use weir_wire::adjustment::{decode, encode};
 use weir_wire::avro::{SchemaSet, encode_event};
 use weir_wire::cloudevents::{CONTENT_TYPE, CONTENT_TYPE_BATCH, encode_structured};
 use weir_wire::replay::ReplayOrigin;
 use weir_wire::usage_record::{
-    CONTROL_LIMITS, CONTROL_TICK, HEADER_CONTENT_TYPE, HEADER_CONTROL, HEADER_HOP, HEADER_SCHEMA_ID,
-    RECORD_BYTES_MAX, RawRecord, encode_limits, needed_schema,
+    CONTROL_ADJUSTMENT, CONTROL_LIMITS, CONTROL_TICK, HEADER_CONTENT_TYPE, HEADER_CONTROL, HEADER_HOP,
+    HEADER_SCHEMA_ID, RECORD_BYTES_MAX, RawRecord, encode_limits, needed_schema,
 };
 
 use crate::Seeds;
@@ -83,7 +90,8 @@ fn check_record(schemas: &SchemaSet, record: &RawRecord<'_>, memory_max: usize) 
         }
         RecordBody::Limits(limits) => check_limits(schemas, limits, memory_max),
         // Whether Weir wrote it is the shard's to say, by its seal.
-        RecordBody::Adjustment { .. } | RecordBody::Tick | RecordBody::Unreadable { .. } => {}
+        RecordBody::Adjustment { adjustment, seal } => check_adjustment(adjustment, *seal),
+        RecordBody::Tick | RecordBody::Unreadable { .. } => {}
     }
     // Headers of others change nothing.
     let known = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -107,6 +115,70 @@ fn check_limits(schemas: &SchemaSet, limits: &LimitSet, memory_max: usize) {
     let again = RawRecord { key: None, payload: Some(&payload), headers, offset: 1, broker_time_ms: 1 };
     let memory_max = memory_max.max(bound(64 << 10, 64, &payload));
     assert_eq!(decode_both_ways(schemas, &again, memory_max).body, RecordBody::Limits(limits.clone()));
+}
+
+/// What is read is written as the same again, and may be judged whatever it holds.
+fn check_adjustment(adjustment: &Adjustment, seal: Hash128) {
+    let again = decode(encode(adjustment, seal).to_string().as_bytes());
+    assert_eq!(again, Ok((adjustment.clone(), seal)));
+    let valid = adjustment.validate().is_ok();
+    for alignment in
+        [0, 15, 30, 45].map(|minutes| HourAlignment::from_minutes(minutes).expect("an alignment"))
+    {
+        let usage = adjustment.usage(&METERS, alignment);
+        if let (true, Ok(usage)) = (valid, usage) {
+            assert!(usage.keys().all(|key| key.tenant == adjustment.tenant && key.hour <= adjustment.at()));
+        }
+    }
+}
+
+/// Meters that the seeds' adjustments change.
+static METERS: LazyLock<Catalogue> = LazyLock::new(|| {
+    let meter = |key: &str, aggregation, value: Option<&str>| Meter {
+        key: MeterKey::new(key).expect("a meter"),
+        version: 1,
+        description: String::new(),
+        unit: "units".to_owned(),
+        event_type: "api.requests".to_owned(),
+        aggregation,
+        value_property: value.map(str::to_owned),
+        dimensions: vec!["region".to_owned()],
+        filters: Vec::new(),
+        precision: Precision::Exact,
+        allow_negative: true,
+        begins_at: None,
+    };
+    let calls = meter("calls", Aggregation::Count, None);
+    let bandwidth = meter("bandwidth", Aggregation::Sum, Some("bytes"));
+    Catalogue::new(1, vec![calls, bandwidth], HashMap::new())
+});
+
+/// An adjustment's record, under a seal that no installation gave.
+fn sealed(id: &str, change: Change) -> Vec<u8> {
+    let tenant = TenantId::new("hudson-data").expect("a tenant");
+    let (who, why) = ("ada".to_owned(), "history of the former system".to_owned());
+    let adjustment = Adjustment { id: id.to_owned(), tenant, who, why, change };
+    encode(&adjustment, adjustment.seal(&HashKey::new([7; 16]))).to_string().into_bytes()
+}
+
+fn entry() -> Vec<u8> {
+    let entry = Entry {
+        meter: MeterKey::new("bandwidth").expect("a meter"),
+        dimensions: vec![("region".to_owned(), "eu".to_owned())],
+        at: Timestamp::clamped(1_760_000_000_000),
+        quantity: Quantity::parse("-12.5").expect("a quantity"),
+        event_count: -3,
+    };
+    sealed("import-1", Change::Entry(entry))
+}
+
+fn void() -> Vec<u8> {
+    let position = Position { generation: 1, partition: 3, offset: 4_710 };
+    let ids = ("hudson-data".to_owned(), "//gw".to_owned(), "e-1".to_owned());
+    let data = vec![("bytes".to_owned(), "512".to_owned()), ("region".to_owned(), "eu".to_owned())];
+    let time = Some(Timestamp::clamped(1_789_999_999_000));
+    let event = UsageEvent::new(ids, "api.requests".to_owned(), time, data).expect("an event");
+    sealed(&void_id(position), Change::Void { position, event })
 }
 
 /// A record of each kind.
@@ -136,7 +208,7 @@ pub fn seeds() -> Seeds {
         (11, time.as_bytes()),
     ];
     let batch: &[(u8, &[u8])] = &[(0, CONTENT_TYPE_BATCH.as_bytes())];
-    let seeds: [(&str, u8, &[(u8, &[u8])], Vec<u8>); 14] = [
+    let seeds: [(&str, u8, &[(u8, &[u8])], Vec<u8>); 16] = [
         ("avro", 0, &[], encode_event(event)),
         ("registry", 4, &[], [&[0, 0, 0, 0, 9], &encode_event(event)[5..]].concat()),
         ("header", 4, &[(3, &[0, 0, 0, 0, 9])], encode_event(event)[5..].to_vec()),
@@ -148,6 +220,8 @@ pub fn seeds() -> Seeds {
         ("binary", 0, binary, br#"{"calls":"3"}"#.to_vec()),
         ("batch", 0, batch, [&b"["[..], &encode_structured(event), b"]"].concat()),
         ("limits", 0, &[(1, CONTROL_LIMITS.as_bytes())], encode_limits(&limits)),
+        ("entry", 0, &[(1, CONTROL_ADJUSTMENT.as_bytes())], entry()),
+        ("void", 0, &[(1, CONTROL_ADJUSTMENT.as_bytes())], void()),
         ("tick", 1, &[(1, CONTROL_TICK.as_bytes())], Vec::new()),
         ("tombstone", 2, &[(12, b"00-1-2-01")], Vec::new()),
         ("foreign", 0, &[], b"hello".to_vec()),
