@@ -14,7 +14,7 @@ use weir_core::{Hash128, HashKey, HourAlignment, Position, Quantity, TenantId, T
 
 use crate::aggregate::{Aggregate, UsageKey};
 use crate::catalogue::Catalogue;
-use crate::event::{EventBuffer, InvalidEvent, UsageEvent};
+use crate::event::{EventBuffer, InvalidEvent, UsageEvent, shown};
 use crate::measure::{InvalidValue, MeasuredValue, dimensions_of};
 use crate::meter::{Aggregation, Meter, MeterKey};
 
@@ -320,7 +320,7 @@ impl Entry {
 
     fn dimensions_on(&self, meter: &Meter) -> Result<String, InvalidAdjustment> {
         if let Some((name, _)) = self.dimensions.iter().find(|(name, _)| !meter.dimensions.contains(name)) {
-            let dimension = name.chars().take(64).collect();
+            let dimension = shown(name);
             return Err(InvalidAdjustment::Dimension { meter: meter.key.clone(), dimension });
         }
         let value = |wanted: &str| {

@@ -186,8 +186,8 @@ fn check_rising<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<(), Inva
     Ok(())
 }
 
-/// A name as it may stand in an error: its first 64 characters.
-fn shown(name: &str) -> String {
+/// A name or id as it may stand in an error: its first 64 characters.
+pub(crate) fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 

@@ -186,6 +186,9 @@ fn what_cannot_be_adjusted_is_refused_in_words() {
 #[test]
 fn nobody_else_can_write_one() {
     let mut shard = support::shard();
+    let long = "i".repeat(100_000);
+    let shortened = format!("adjustment {}: id must have 1 to 128 bytes", "i".repeat(64));
+    check(entry(&name, &long, of("calls", now, "1", 1)), RejectReason::InvalidEvent, &shortened);
     let adjustment = entry(&tenant(true, 0), "1", of("calls", at(0), "-5", -5));
     let seal = adjustment.seal(&support::key());
     let dearer = Adjustment { change: Change::Entry(of("calls", at(0), "-50", -50)), ..adjustment };

@@ -10,6 +10,7 @@ use weir_core::{Hash128, Span};
 use crate::adjustment::Adjustment;
 use crate::aggregate::{Aggregate, UsageKey};
 use crate::catalogue::Catalogue;
+use crate::event::shown;
 use crate::outcome::{Adjusted, RejectReason};
 
 use super::Shard;
@@ -67,8 +68,10 @@ impl Shard {
         seal: Hash128,
         catalogue: &Catalogue,
     ) -> Result<(Option<Span>, BTreeMap<UsageKey, Aggregate>), NotCounted> {
+        // An id that is not judged yet may be as long as a record, and must not cut the reason away.
+        let id = shown(&adjustment.id);
         let refused = |reason, detail: &dyn std::fmt::Display| {
-            NotCounted::rejected(reason, format!("adjustment {}: {detail}", adjustment.id))
+            NotCounted::rejected(reason, format!("adjustment {id}: {detail}"))
         };
         if adjustment.seal(&self.key) != seal {
             return Err(refused(
