@@ -1,5 +1,6 @@
-//! Adjustments: an event and its void leave usage, levels and alarms as if it had never come;
-//! entries count whenever they come; each counts once, and only those that Weir has sealed.
+//! Adjustments: an event and its void leave usage and levels as if it had never come, and end the
+//! alert that it began; entries count whenever they come; each counts once, and only those that
+//! Weir has sealed.
 
 mod support;
 
@@ -16,7 +17,7 @@ use weir_metering::catalogue::Catalogue;
 use weir_metering::event::UsageEvent;
 use weir_metering::meter::{Aggregation, Meter};
 use weir_metering::outcome::{Alert, AlertKind, Direction, Outcome, RejectReason, Verdict};
-use weir_metering::quota::LimitSet;
+use weir_metering::quota::{LimitSet, QuotaLevel};
 use weir_metering::record::{JournalRecord, RecordBody};
 use weir_metering::shard::Shard;
 
@@ -38,13 +39,15 @@ proptest! {
 
     /// Some accepted events are voided at the end: what is left is what the others make.
     #[test]
-    fn voided_events_leave_usage_as_if_they_had_never_come(
+    fn voided_events_leave_usage_and_levels_as_if_they_had_never_come(
         records in journal(120),
         chosen in prop::collection::vec(any::<bool>(), 120),
     ) {
         let catalogue = additive();
-        let only_events = |record: &&JournalRecord| matches!(record.body, RecordBody::Event { .. });
-        let mut records: Vec<JournalRecord> = records.iter().filter(only_events).cloned().collect();
+        let is_limits = |record: &JournalRecord| matches!(record.body, RecordBody::Limits(_));
+        let is_event = |record: &JournalRecord| matches!(record.body, RecordBody::Event { .. });
+        let mut records: Vec<JournalRecord> =
+            records.into_iter().filter(|record| is_event(record) || is_limits(record)).collect();
         // Series past the bound depend on which came first, so all stay below it.
         for record in &mut records {
             let RecordBody::Event { event, .. } = &mut record.body else { continue };
@@ -76,11 +79,19 @@ proptest! {
         let mut never = support::shard();
         let ticks = records.iter().map(|record| match kept.iter().find(|kept| kept.offset == record.offset) {
             Some(kept) => kept.clone(),
+            None if is_limits(record) => record.clone(),
             None => JournalRecord { body: RecordBody::Tick, ..record.clone() },
         });
         let without = support::apply_all(&mut never, &support::cut(&ticks.collect::<Vec<_>>(), vec![]), &catalogue);
         prop_assert_eq!(left(&whole.deltas), left(&without.deltas));
+        prop_assert_eq!(levels(&shard, &catalogue), levels(&never, &catalogue));
     }
+}
+
+/// Where every limited meter stands, whenever that was seen.
+fn levels(shard: &Shard, catalogue: &Catalogue) -> Vec<impl PartialEq + std::fmt::Debug> {
+    let of = |level: QuotaLevel| (level.tenant, level.meter, level.limit, level.period, level.used);
+    shard.levels(catalogue).into_iter().map(of).collect()
 }
 
 fn adjust(shard: &mut Shard, broker_ms: i64, adjustment: Adjustment) -> Outcome {
