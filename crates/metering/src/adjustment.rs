@@ -33,7 +33,9 @@ const VOID_ID: &str = "void-";
 /// A change of usage that no event made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Unique within the tenant, for ever: a second record with it changes nothing.
+    /// Unique within the tenant, for ever: a second record with it changes nothing, even where
+    /// its content is another one, and no letter says so. (A shard remembers ids, not seals;
+    /// nobody can ask for another adjustment with an id unless the ledger has lost the first.)
     pub id: String,
     /// Whose usage.
     pub tenant: TenantId,
