@@ -186,6 +186,9 @@ fn what_cannot_be_adjusted_is_refused_in_words() {
     check(entry(&tenant(true, 4), "1", of("calls", now, "1", 1)), RejectReason::UnknownTenant, "no tenant");
     check(entry(&tenant(false, 0), "1", of("calls", now, "1", 1)), RejectReason::Misrouted, "lives in");
     check(entry(&name, "void-1", of("calls", now, "1", 1)), RejectReason::InvalidEvent, "those of voids");
+    let long = "i".repeat(100_000);
+    let shortened = format!("adjustment {}: id must have 1 to 128 bytes", "i".repeat(64));
+    check(entry(&name, &long, of("calls", now, "1", 1)), RejectReason::InvalidEvent, &shortened);
     let gauge = UsageEvent { event_type: "gauge".into(), ..event(&name, "1", None, "1") };
     check(void(0, now, &gauge).unwrap(), RejectReason::InvalidValue, "smallest value");
     let mut of_other = void(0, now, &event(&name, "1", None, "1")).unwrap();
@@ -194,12 +197,25 @@ fn what_cannot_be_adjusted_is_refused_in_words() {
     check(of_other, RejectReason::InvalidEvent, "another tenant's");
 }
 
+/// The tenant is created too late: the same record counts when it is delivered again.
+#[test]
+fn what_was_refused_counts_when_it_comes_again() {
+    let mut shard = support::shard();
+    let name = tenant(true, 4);
+    let voiding = void(0, at(0), &event(&name, "1", None, "12")).unwrap();
+    let refused = adjust(&mut shard, 0, voiding.clone());
+    assert_eq!(refusal(&refused).0, Verdict::Rejected(RejectReason::UnknownTenant));
+    let mut created = additive();
+    created.tenants.insert(name, support::facts(0, -4, 2, 30));
+    let counted = apply_one(&mut shard, &created, 1, adjustment_record(voiding.clone()));
+    assert_eq!((refusal(&counted), counted.adjustments.len()), ((Verdict::Control, ""), 1));
+    let twice = apply_one(&mut shard, &created, 2, adjustment_record(voiding));
+    assert!(twice.deltas.is_empty() && twice.adjustments.is_empty());
+}
+
 #[test]
 fn nobody_else_can_write_one() {
     let mut shard = support::shard();
-    let long = "i".repeat(100_000);
-    let shortened = format!("adjustment {}: id must have 1 to 128 bytes", "i".repeat(64));
-    check(entry(&name, &long, of("calls", now, "1", 1)), RejectReason::InvalidEvent, &shortened);
     let adjustment = entry(&tenant(true, 0), "1", of("calls", at(0), "-5", -5));
     let seal = adjustment.seal(&support::key());
     let dearer = Adjustment { change: Change::Entry(of("calls", at(0), "-50", -50)), ..adjustment };

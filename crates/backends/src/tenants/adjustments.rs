@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::FromRow;
-use weir_core::{HashKey, Position, TenantId, Timestamp};
+use sqlx::{FromRow, PgConnection};
+use weir_core::{Hash128, HashKey, Position, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_wire::adjustment::{decode, encode};
@@ -18,13 +18,18 @@ use crate::outbox::{self, OutboxKind, OutboxMessage};
 use crate::postgres::Pool;
 
 const LOCK: &str = "SELECT status FROM tenant WHERE id = $1 FOR UPDATE";
-const EARLIER: &str = "SELECT r.record->>'seal', coalesce(r.who, a.who), coalesce(r.why, a.why)
+const EARLIER: &str =
+    "SELECT r.record->>'seal', coalesce(r.who, a.who), coalesce(r.why, a.why), a.id IS NOT NULL
     FROM (SELECT $1::text AS tenant, $2::text AS id) AS k
     LEFT JOIN adjustment_request r ON r.tenant = k.tenant AND r.id = k.id
     LEFT JOIN adjustment a ON a.tenant = k.tenant AND a.id = k.id
     WHERE r.id IS NOT NULL OR a.id IS NOT NULL";
 const ASK: &str = "INSERT INTO adjustment_request (tenant, id, who, why, record, asked_at)
     VALUES ($1, $2, $3, $4, $5, $6)";
+/// The record is the same, and counts once.
+const DELIVER_AGAIN: &str = "UPDATE outbox SET delivered_at = NULL, failed_at = NULL, attempts = 0,
+        next_attempt_at = clock_timestamp()
+    WHERE id = $1 AND (delivered_at IS NOT NULL OR failed_at IS NOT NULL)";
 /// What a ledger has counted without knowing of the request was asked for before it was restored.
 const LIST: &str = "SELECT coalesce(r.id, a.id) AS id, coalesce(r.who, a.who) AS who,
         coalesce(r.why, a.why) AS why, r.record, r.asked_at, a.generation, a.partition,
@@ -91,18 +96,29 @@ pub fn changes(usage: &BTreeMap<UsageKey, Aggregate>) -> Vec<UsageChange> {
     usage.iter().map(change).collect()
 }
 
-/// Asks for an adjustment. The same request again changes nothing; false then.
+/// What a request for an adjustment has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is asked for: its record will be delivered.
+    Anew,
+    /// It was asked for before, and its record was delivered, but is not counted: not yet, or
+    /// because counting refused it. The same record is delivered again, and counts once.
+    Again,
+    /// It was asked for before, and is counted or on its way: nothing has changed.
+    Before,
+}
+
+/// Asks for an adjustment. The same request again makes no second one.
 ///
 /// # Errors
-/// [`TenantError::State`] when another adjustment has the id (of a void: the event is voided
-/// already), or the tenant is gone; [`TenantError::Invalid`] for what breaks a rule.
+/// [`TenantError::State`] when another adjustment has the id (of a void: the event is to be
+/// taken out already), or the tenant is gone; [`TenantError::Invalid`] for what breaks a rule.
 pub async fn ask(
     pool: &Pool,
     adjustment: &Adjustment,
     key: &HashKey,
     now: Timestamp,
-) -> Result<bool, TenantError> {
-    let failed = |error: sqlx::Error| StoreError::postgres("ask for an adjustment", &error);
+) -> Result<Asked, TenantError> {
     adjustment.validate().map_err(|error| TenantError::invalid("", error.to_string()))?;
     let Adjustment { id, tenant, who, why, .. } = adjustment;
     let mut tx = pool.begin().await.map_err(failed)?;
@@ -111,22 +127,17 @@ pub async fn ask(
     if status.ok_or_else(|| TenantError::not_found("tenant", tenant.as_str()))? == "deleted" {
         return Err(TenantError::State("the tenant is deleted: its usage no longer changes".into()));
     }
-    let earlier: Option<(Option<String>, String, String)> = sqlx::query_as(EARLIER)
+    let seal = adjustment.seal(key);
+    let earlier: Option<Earlier> = sqlx::query_as(EARLIER)
         .bind(tenant.as_str())
         .bind(id)
         .fetch_optional(&mut *tx)
         .await
         .map_err(failed)?;
-    let seal = adjustment.seal(key);
-    if let Some((known, by, because)) = earlier {
-        if known.is_some_and(|known| known == seal.to_string()) {
-            return Ok(false);
-        }
-        let what = match &adjustment.change {
-            Change::Void { .. } => "the event was taken out already".to_owned(),
-            Change::Entry(_) => format!("another adjustment of this tenant has the id {id}"),
-        };
-        return Err(TenantError::State(format!("{what}, by {by}: {because}")));
+    if let Some(earlier) = earlier {
+        let asked = ask_again(&mut tx, adjustment, seal, earlier).await?;
+        tx.commit().await.map_err(failed)?;
+        return Ok(asked);
     }
     let record = encode(adjustment, seal);
     sqlx::query(ASK)
@@ -140,7 +151,7 @@ pub async fn ask(
         .await
         .map_err(failed)?;
     let message = OutboxMessage {
-        id: format!("adjustment/{tenant}/{id}"),
+        id: message_id(adjustment),
         kind: OutboxKind::Adjustment,
         tenant: Some(tenant.to_string()),
         endpoint_id: None,
@@ -155,7 +166,43 @@ pub async fn ask(
     let detail = json!({ "id": id, "why": why, "entry": record.get("entry"), "void": record.get("void") });
     audit::record(&mut tx, now, who, action, Some(tenant.as_str()), detail).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(true)
+    Ok(Asked::Anew)
+}
+
+/// Seal (of a request that is kept), who, why, and whether it is counted.
+type Earlier = (Option<String>, String, String, bool);
+
+/// What is to be done about an id that was asked for before.
+async fn ask_again(
+    connection: &mut PgConnection,
+    adjustment: &Adjustment,
+    seal: Hash128,
+    (known, by, because, counted): Earlier,
+) -> Result<Asked, TenantError> {
+    if known.is_none_or(|known| known != seal.to_string()) {
+        let what = match &adjustment.change {
+            Change::Void { .. } if counted => "the event was taken out already".to_owned(),
+            Change::Void { .. } => "the event was asked to be taken out already".to_owned(),
+            Change::Entry(_) => format!("another adjustment of this tenant has the id {}", adjustment.id),
+        };
+        let became =
+            if counted { "" } else { " (not counted; asked for in the same words, it is sent again)" };
+        return Err(TenantError::State(format!("{what}, by {by}: {because}{became}")));
+    }
+    if counted {
+        return Ok(Asked::Before);
+    }
+    let sent = sqlx::query(DELIVER_AGAIN).bind(message_id(adjustment)).execute(connection).await;
+    Ok(if sent.map_err(failed)?.rows_affected() > 0 { Asked::Again } else { Asked::Before })
+}
+
+/// The id of the outbox's message.
+fn message_id(adjustment: &Adjustment) -> String {
+    format!("adjustment/{}/{}", adjustment.tenant, adjustment.id)
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    StoreError::postgres("ask for an adjustment", &error)
 }
 
 #[derive(FromRow)]

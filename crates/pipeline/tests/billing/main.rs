@@ -3,6 +3,7 @@
 
 mod books;
 
+mod asked_again;
 mod catalogue;
 mod exports;
 mod numbers;

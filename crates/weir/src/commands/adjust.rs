@@ -4,7 +4,7 @@
 use anyhow::Context;
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
-use weir_backends::tenants::adjustments;
+use weir_backends::tenants::adjustments::{self, Asked};
 use weir_backends::tenants::voids::{self, Wanted};
 use weir_backends::{catalog, tenants};
 use weir_core::TenantId;
@@ -111,10 +111,16 @@ async fn ask(
         return Ok(true);
     }
     let key = postgres::identity_key(pool).await?;
-    if adjustments::ask(pool, adjustment, &key, now()).await? {
-        eprintln!("Asked for as {}: it is counted as soon as `weir serve` has delivered it.", adjustment.id);
-    } else {
-        eprintln!("It was asked for before, as {}: nothing was changed.", adjustment.id);
+    let id = &adjustment.id;
+    match adjustments::ask(pool, adjustment, &key, now()).await? {
+        Asked::Anew => {
+            eprintln!("Asked for as {id}: it is counted as soon as `weir serve` has delivered it.")
+        }
+        Asked::Again => eprintln!(
+            "It was asked for before, as {id}, and is not counted: its record is delivered again, and counts once.\n\
+             `weir dlq list --tenant {tenant}` says why, if counting refused it."
+        ),
+        Asked::Before => eprintln!("It was asked for before, as {id}: nothing was changed."),
     }
     Ok(true)
 }
