@@ -313,6 +313,7 @@ impl From<TenantError> for Problem {
                 Self::new(Kind::Conflict, detail).with_errors(vec![error])
             }
             TenantError::State(_) => Self::new(Kind::Conflict, detail),
+            TenantError::NotNow(_) => Self::new(Kind::Unavailable, detail),
             TenantError::Revision { .. } => Self::new(Kind::PreconditionFailed, detail),
             TenantError::Store(store) => store.into(),
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
 use weir_backends::journal::producer::Producer;
 use weir_backends::journal::quota_feed::QuotaBoard;
+use weir_backends::journal::topics::TopicEnds;
 use weir_backends::postgres::Pool;
 use weir_backends::projection::Projection;
 use weir_core::Timestamp;
@@ -81,6 +82,8 @@ pub struct Journal {
     pub topic: String,
     /// How many partitions it has.
     pub partitions: i32,
+    /// How far they reach.
+    pub ends: TopicEnds,
 }
 
 /// What every handler is given.
@@ -94,8 +97,8 @@ pub struct ApiState {
     pub catalogue: CatalogueFeed,
     /// Where tenants stand.
     pub quota: Arc<QuotaBoard>,
-    /// Where events that are to be taken out are looked for; `None`: none are.
-    pub projection: Option<Projection>,
+    /// Where events that are to be taken out are looked for.
+    pub projection: Projection,
     /// Settings.
     pub settings: Arc<ApiSettings>,
     /// What is measured.
@@ -110,6 +113,7 @@ impl ApiState {
     pub async fn open(
         pool: Pool,
         journal: Journal,
+        projection: Projection,
         quota: Arc<QuotaBoard>,
         settings: ApiSettings,
         metrics: Arc<ApiMetrics>,
@@ -125,19 +129,13 @@ impl ApiState {
             journal: Arc::new(journal),
             catalogue,
             quota,
-            projection: None,
+            projection,
             rates: Arc::new(RateLimits::new(settings.key_requests_per_minute_max)),
             settings: Arc::new(settings),
             metrics,
             keys: Arc::new(keys),
             in_flight,
         })
-    }
-
-    /// The same, with a projection in which events are looked for.
-    #[must_use]
-    pub fn with_projection(self, projection: Projection) -> Self {
-        Self { projection: Some(projection), ..self }
     }
 
     /// Starts what runs beside the requests, until `shutdown`.

@@ -244,8 +244,8 @@ async fn void(house: &House, tenant: &str, body: &Value, key: Option<&str>) -> R
     Ok((answer.status(), answer.json().await?))
 }
 
-/// Asks until it is answered so: ClickHouse may not have the event yet. The key is used once it
-/// is, since it keeps the first answer.
+/// Asks until it is answered so: ClickHouse may not have the event yet, which is no answer that a
+/// key keeps.
 async fn until_void(
     house: &House,
     tenant: &str,
@@ -253,16 +253,12 @@ async fn until_void(
     key: Option<&str>,
     wanted: StatusCode,
 ) -> Result<Value> {
-    let answer = wait::until(&format!("{wanted} for {body}"), wait::PATIENCE, || async {
-        let (status, answer) = void(house, tenant, body, None).await?;
+    wait::until(&format!("{wanted} for {body}"), wait::PATIENCE, || async {
+        let (status, answer) = void(house, tenant, body, key).await?;
         ensure!(status == wanted, "{status}: {answer}");
         Ok(Some(answer))
     })
-    .await?;
-    match key {
-        None => Ok(answer),
-        Some(_) => Ok(void(house, tenant, body, key).await?.1),
-    }
+    .await
 }
 
 async fn expect_rollup(house: &House, tenant: &str, calls: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use weir_backends::postgres;
 use weir_backends::tenants::adjustments::{self, StoredAdjustment, UsageChange};
-use weir_backends::tenants::voids::{self, Wanted};
+use weir_backends::tenants::voids::{self, Places, Wanted};
 use weir_core::{Position, Quantity, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::meter::MeterKey;
@@ -254,6 +254,7 @@ pub async fn create(
         (status = 404, body = ProblemBody, content_type = "application/problem+json", description = "No such event was counted"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "It was taken out already, or which one is meant is not clear"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json", description = "A meter that took it keeps the largest, smallest, latest or different value"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "It may not be counted or in ClickHouse yet: try again, also under the same Idempotency-Key"),
     )
 )]
 pub async fn void(
@@ -266,8 +267,6 @@ pub async fn void(
     caller.require_platform()?;
     let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
     weir_backends::tenants::get(&state.pool, &id).await?;
-    let away = || Problem::new(Kind::Unavailable, "this process does not know where raw events are");
-    let projection = state.projection.as_ref().ok_or_else(away)?;
     let key = postgres::identity_key(&state.pool).await?;
     let position = input.position.map(|PositionBody { generation, partition, offset }| Position {
         generation,
@@ -275,7 +274,8 @@ pub async fn void(
         offset,
     });
     let wanted = Wanted { tenant: &tenant, source: &input.source, id: &input.id, position };
-    let found = voids::find(&state.pool, projection, &key, &wanted).await?;
+    let places = Places { pool: &state.pool, projection: &state.projection, ends: &state.journal.ends };
+    let found = voids::find(&places, &key, &wanted).await?;
     let adjustment = Adjustment {
         id: void_id(found.position),
         tenant: tenant.clone(),

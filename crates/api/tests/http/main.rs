@@ -1,5 +1,6 @@
 //! The API against real Postgres and Kafka, through its router.
 
+mod adjustments;
 mod document;
 mod events;
 mod journal_away;

@@ -15,10 +15,11 @@ use tower::ServiceExt;
 use weir_api::metrics::ApiMetrics;
 use weir_api::state::Journal;
 use weir_api::{ApiSettings, ApiState};
-use weir_backends::config::{KafkaConfig, PostgresConfig};
+use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_backends::journal::producer::Producer;
 use weir_backends::journal::quota_feed::QuotaBoard;
-use weir_backends::journal::topics;
+use weir_backends::journal::topics::{self, TopicEnds};
+use weir_backends::projection::Projection;
 use weir_backends::tenants::api_keys::{self, NewApiKey, SCOPES};
 use weir_backends::{catalog, postgres};
 use weir_core::{TenantId, Timestamp};
@@ -80,11 +81,13 @@ impl House {
         let postgres = PostgresConfig { url: stack.postgres_url(), connections_max: 8 };
         let pool = postgres::connect(&postgres).await.unwrap();
         postgres::migrate(&pool).await.unwrap();
+        postgres::installation(&pool, &kafka).await.unwrap();
         let file = catalog_file::parse(include_str!("../../../../schemas/catalog/example.toml")).unwrap();
         let now = Timestamp::from(chrono::Utc::now());
         let difference = catalog::plan(&pool, &file, now, 3_600_000, 3_600_000).await.unwrap();
         catalog::apply(&pool, &difference.changes, now, 0).await.unwrap();
         let state = open_state(pool, &kafka, ApiSettings::default()).await;
+        state.projection.prepare().await.unwrap();
         let key = platform_key(&state, &SCOPES).await;
         let router = weir_api::router(state.clone());
         Self { kafka, router, state, key, postgres_url: postgres.url }
@@ -202,9 +205,13 @@ async fn open_state(pool: postgres::Pool, kafka: &KafkaConfig, settings: ApiSett
         producer: Producer::connect(kafka).unwrap(),
         topic: kafka.usage_topic.clone(),
         partitions: kafka.partitions,
+        ends: TopicEnds::connect(kafka).unwrap(),
     };
     let metrics = ApiMetrics::register(&prometheus::Registry::new()).unwrap();
-    ApiState::open(pool, journal, Arc::new(QuotaBoard::default()), settings, Arc::new(metrics)).await.unwrap()
+    let stack = tokio::task::spawn_blocking(|| local_stack::shared_for_tests().unwrap()).await.unwrap();
+    let clickhouse = ClickHouseConfig { url: stack.clickhouse_url(), ..ClickHouseConfig::default() };
+    let (projection, board) = (Projection::new(&clickhouse), Arc::new(QuotaBoard::default()));
+    ApiState::open(pool, journal, projection, board, settings, Arc::new(metrics)).await.unwrap()
 }
 
 async fn platform_key(state: &ApiState, scopes: &[&str]) -> String {

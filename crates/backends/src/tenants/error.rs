@@ -52,6 +52,9 @@ pub enum TenantError {
     /// Its state does not allow the change.
     #[error("{0}")]
     State(String),
+    /// It cannot be said yet: the same request may succeed later, with nothing else changed.
+    #[error("{0}")]
+    NotNow(String),
     /// The ledger failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,6 +73,9 @@ impl TenantError {
 }
 
 fn shown(problems: &[FieldProblem]) -> String {
-    let each: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.detail)).collect();
-    each.join("; ")
+    let words = |problem: &FieldProblem| match problem.pointer.as_str() {
+        "" => problem.detail.clone(),
+        pointer => format!("{pointer}: {}", problem.detail),
+    };
+    problems.iter().map(words).collect::<Vec<_>>().join("; ")
 }

@@ -2,10 +2,11 @@
 //! then ask for it; it is counted through the journal, as the API's adjustments are.
 
 use anyhow::Context;
+use weir_backends::journal::topics::TopicEnds;
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
 use weir_backends::tenants::adjustments::{self, Asked};
-use weir_backends::tenants::voids::{self, Wanted};
+use weir_backends::tenants::voids::{self, Places, Wanted};
 use weir_backends::{catalog, tenants};
 use weir_core::TenantId;
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
@@ -50,7 +51,9 @@ pub(crate) async fn void_event(config: &Config, asked: &VoidEvent) -> anyhow::Re
     let catalogue = catalog::load(&pool).await?;
     let key = postgres::identity_key(&pool).await?;
     let wanted = Wanted { tenant: &tenant, source: &asked.source, id: &asked.id, position: asked.position };
-    let found = voids::find(&pool, &Projection::new(&config.clickhouse), &key, &wanted).await?;
+    let (projection, ends) = (Projection::new(&config.clickhouse), TopicEnds::connect(&config.kafka)?);
+    let places = Places { pool: &pool, projection: &projection, ends: &ends };
+    let found = voids::find(&places, &key, &wanted).await?;
     eprintln!(
         "The event at {}, of type {}, arrived at {} and counts at {}.",
         found.position,

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use weir_api::metrics::ApiMetrics;
 use weir_api::state::Journal;
 use weir_api::{ApiSettings, ApiState};
-use weir_backends::journal::{Producer, quota_feed, topics};
+use weir_backends::journal::topics::TopicEnds;
+use weir_backends::journal::{Producer, QuotaBoard, quota_feed, topics};
 use weir_backends::ledger::month;
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
@@ -66,12 +67,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     if roles.contains(&Role::Api) {
         let board = quota_feed::follow(&config.kafka, Arc::clone(&quota_stop))?;
         checks.push(health::quota(Arc::clone(&board), config.api.max_staleness_ms));
-        let journal =
-            Journal { producer: producer.clone(), topic: config.kafka.usage_topic.clone(), partitions };
-        let metrics = Arc::new(ApiMetrics::register(&registry)?);
-        let state =
-            ApiState::open(api_pool(&config).await?, journal, board, api_settings(&config), metrics).await?;
-        let state = state.with_projection(Projection::new(&config.clickhouse));
+        let state = api_state(&config, &producer, partitions, board, &registry).await?;
         state.spawn_refresher(stop.clone());
         let listener = listen("api.listen", config.api.listen).await?;
         parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));
@@ -88,6 +84,25 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     quota_stop.store(true, Ordering::Release);
     producer.flush(Duration::from_secs(5)).await;
     ended
+}
+
+async fn api_state(
+    config: &Config,
+    producer: &Producer,
+    partitions: i32,
+    board: Arc<QuotaBoard>,
+    registry: &Registry,
+) -> anyhow::Result<ApiState> {
+    let journal = Journal {
+        producer: producer.clone(),
+        topic: config.kafka.usage_topic.clone(),
+        partitions,
+        ends: TopicEnds::connect(&config.kafka)?,
+    };
+    let metrics = Arc::new(ApiMetrics::register(registry)?);
+    let projection = Projection::new(&config.clickhouse);
+    let pool = api_pool(config).await?;
+    Ok(ApiState::open(pool, journal, projection, board, api_settings(config), metrics).await?)
 }
 
 /// What runs side by side. When one ends before it is told to, the others are told too.
