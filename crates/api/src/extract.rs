@@ -10,6 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weir_core::{Quantity, TenantId};
 
 use crate::problem::{FieldError, Kind, Problem};
 
@@ -78,6 +80,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<
             .map_err(|rejection| Problem::new(Kind::Malformed, rejection.body_text()))?;
         Ok(Self(named))
     }
+}
+
+/// The tenant that a path or a body names; what is no tenant's id names none.
+pub fn tenant_id(id: &str) -> Result<TenantId, Problem> {
+    TenantId::new(id).map_err(|_| Problem::not_found("tenant", id))
+}
+
+/// A quantity: a number or a decimal text, never read through a float.
+///
+/// # Errors
+/// What is wrong, to be said after the member's name.
+pub fn quantity(value: &Value) -> Result<Quantity, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err("must be a number or a decimal text".to_owned()),
+    };
+    Quantity::parse(&text).map_err(|error| format!("is {error}"))
 }
 
 /// Reads JSON; a body that is not JSON is malformed, one of the wrong shape is invalid and

@@ -104,7 +104,8 @@ async fn expect_refusals(house: &House, tenant: &str) -> Result<()> {
         ),
     ];
     for (body, words) in table {
-        let answer = house.request(Method::POST, &path).json(&body).send().await?;
+        let answer = house.request(Method::POST, &path).json(&body);
+        let answer = answer.send().await?;
         let (status, problem): (_, Value) = (answer.status(), answer.json().await?);
         ensure!(status == StatusCode::UNPROCESSABLE_ENTITY && says(&problem, words), "{body}: {problem}");
     }
@@ -159,6 +160,7 @@ pub(crate) async fn billed_periods_are_corrected_for_exactly_what_was_adjusted(
     );
     house.settings.succeed(&import)?;
     house.settings.succeed(&import)?;
+    expect_dry_runs_to_know_what_was_asked_for(house, &dry)?;
     house.expect_usage(TENANT, "bytes", "150.5", 4).await?;
     let event = ["void-event", "--tenant", TENANT, "--source", SOURCE, "--id", "1", "--why", "test traffic"];
     wait::until("weir void-event to end with 0", wait::PATIENCE, || async {
@@ -179,6 +181,19 @@ pub(crate) async fn billed_periods_are_corrected_for_exactly_what_was_adjusted(
     house.settings.succeed(&["bill", "run"])?;
     billed_until(house, TENANT, |documents| documents == invoices + 2).await?;
     expect_tampering_to_be_found(house, TENANT).await
+}
+
+/// A dry run says that it was asked for before, or that it would be refused.
+fn expect_dry_runs_to_know_what_was_asked_for(house: &House, dry: &[&str]) -> Result<()> {
+    let again = house.settings.run(dry)?;
+    let words = String::from_utf8_lossy(&again.stderr);
+    ensure!(again.status.success() && words.contains("asked for before, as import-1"), "{words}");
+    let by_another: Vec<_> = dry.iter().copied().chain(["--who", "someone else"]).collect();
+    let refused = house.settings.run(&by_another)?;
+    let words = String::from_utf8_lossy(&refused.stderr);
+    let says = words.contains("another adjustment of this tenant has the id import-1");
+    ensure!(refused.status.code() == Some(1) && says && refused.stdout.is_empty(), "{refused:?}");
+    Ok(())
 }
 
 /// A row that says of an adjustment what was not counted cannot be written, and is found.

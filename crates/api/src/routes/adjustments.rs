@@ -2,6 +2,7 @@
 //! out. They are counted through the journal, within seconds; what one has become can be read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
@@ -10,17 +11,19 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use weir_backends::postgres;
 use weir_backends::tenants::adjustments::{self, StoredAdjustment, UsageChange};
 use weir_backends::tenants::voids::{self, Places, Wanted};
-use weir_core::{Position, Quantity, TenantId, Timestamp};
+use weir_core::{HashKey, Position, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::meter::MeterKey;
 
+use crate::catalogue_feed::Snapshot;
 use crate::credentials::{Caller, Scope};
-use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf};
-use crate::problem::{Kind, Problem, ProblemBody};
+use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf, quantity, tenant_id};
+use crate::problem::{Problem, ProblemBody};
 use crate::state::ApiState;
 
 /// Usage to be added, or taken away where it is below zero.
@@ -123,7 +126,8 @@ pub struct AdjustmentBody {
     position: Option<PositionBody>,
     /// The event that it takes out; null where it takes out none.
     void: Option<VoidBody>,
-    /// What it adds to usage. While it is only asked for, what it would add.
+    /// What it has added to usage, once it is counted; in the answer to the request, what it will
+    /// add.
     usage: Vec<UsageChangeBody>,
 }
 
@@ -138,6 +142,12 @@ pub struct AdjustmentPage {
 
 impl From<Position> for PositionBody {
     fn from(Position { generation, partition, offset }: Position) -> Self {
+        Self { generation, partition, offset }
+    }
+}
+
+impl From<PositionBody> for Position {
+    fn from(PositionBody { generation, partition, offset }: PositionBody) -> Self {
         Self { generation, partition, offset }
     }
 }
@@ -168,7 +178,7 @@ impl AdjustmentBody {
             position: stored.counted.map(|(position, _)| position.into()),
             void: stored.void.map(|(position, source, id)| VoidBody {
                 source,
-                id,
+                id: input.id.unwrap_or_else(adjustments::fresh_id),
                 position: position.into(),
             }),
             usage: stored.usage.into_iter().map(UsageChangeBody::from).collect(),
@@ -191,7 +201,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     caller.require(Scope::UsageRead)?;
     caller.require_tenant(&id)?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
+    let tenant = tenant_id(&id)?;
     weir_backends::tenants::get(&state.pool, &id).await?;
     let page = query.read()?;
     let found = adjustments::list(&state.pool, &tenant, page.after.as_deref(), page.fetch()).await?;
@@ -217,20 +227,12 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     caller.require(Scope::AdjustmentsWrite)?;
     caller.require_platform()?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
+    let tenant = tenant_id(&id)?;
     let meter = MeterKey::new(&input.meter).map_err(|error| Problem::invalid("/meter", error.to_string()))?;
     let at = Timestamp::parse(&input.at).map_err(|error| Problem::invalid("/at", error.to_string()))?;
-    if at > state.now() {
-        return Err(Problem::invalid("/at", "it must not lie in the future"));
-    }
-    let quantity = match &input.quantity {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return Err(Problem::invalid("/quantity", "must be a number or a decimal text")),
-    };
-    let quantity = Quantity::parse(&quantity)
-        .map_err(|error| Problem::invalid("/quantity", format!("the quantity is {error}")))?;
-    let snapshot = state.catalogue.current();
+    let quantity = quantity(&input.quantity)
+        .map_err(|error| Problem::invalid("/quantity", format!("the quantity {error}")))?;
+    let (key, snapshot) = (postgres::identity_key(&state.pool).await?, known(&state, &tenant).await?);
     let unless_given = || Entry::events_unless_given(&snapshot.catalogue, &meter, quantity);
     let event_count = input.event_count.unwrap_or_else(unless_given);
     let dimensions = input.dimensions.into_iter().collect();
@@ -241,7 +243,7 @@ pub async fn create(
         why: input.why,
         change: Change::Entry(Entry { meter, dimensions, at, quantity, event_count }),
     };
-    ask(&state, &adjustment).await
+    ask(&state, &snapshot, &adjustment, &key).await
 }
 
 /// Take an event that was counted out of usage. Its id stays taken: the same event sent again is
@@ -265,14 +267,9 @@ pub async fn void(
 ) -> Result<Response, Problem> {
     caller.require(Scope::AdjustmentsWrite)?;
     caller.require_platform()?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
-    weir_backends::tenants::get(&state.pool, &id).await?;
-    let key = postgres::identity_key(&state.pool).await?;
-    let position = input.position.map(|PositionBody { generation, partition, offset }| Position {
-        generation,
-        partition,
-        offset,
-    });
+    let tenant = tenant_id(&id)?;
+    let (key, snapshot) = (postgres::identity_key(&state.pool).await?, known(&state, &tenant).await?);
+    let position = input.position.map(Position::from);
     let wanted = Wanted { tenant: &tenant, source: &input.source, id: &input.id, position };
     let places = Places { pool: &state.pool, projection: &state.projection, ends: &state.journal.ends };
     let found = voids::find(&places, &key, &wanted).await?;
@@ -283,25 +280,30 @@ pub async fn void(
         why: input.why,
         change: Change::Void { position: found.position, event: found.event },
     };
-    ask(&state, &adjustment).await
+    ask(&state, &snapshot, &adjustment, &key).await
+}
+
+/// The catalogue, read after the tenant was seen: it may have been made just now.
+async fn known(state: &ApiState, tenant: &TenantId) -> Result<Arc<Snapshot>, Problem> {
+    weir_backends::tenants::get(&state.pool, tenant.as_str()).await?;
+    state.catalogue.refresh_since(Instant::now()).await?;
+    Ok(state.catalogue.current())
 }
 
 /// Looks whether the meters can do it, asks for it, and tells what has become of it.
-async fn ask(state: &ApiState, adjustment: &Adjustment) -> Result<Response, Problem> {
-    let tenant = &adjustment.tenant;
-    let key = postgres::identity_key(&state.pool).await?;
-    let snapshot = state.catalogue.current();
-    let facts = snapshot.catalogue.tenant(tenant.as_str());
-    let facts = facts.ok_or_else(|| Problem::not_found("tenant", tenant.as_str()))?;
-    adjustment.validate().map_err(|error| Problem::new(Kind::Invalid, error.to_string()))?;
-    let usage = adjustment
-        .usage(&snapshot.catalogue, facts.alignment)
-        .map_err(|error| Problem::new(Kind::Invalid, error.to_string()))?;
-    adjustments::ask(&state.pool, adjustment, &key, state.now()).await?;
+async fn ask(
+    state: &ApiState,
+    snapshot: &Snapshot,
+    adjustment: &Adjustment,
+    key: &HashKey,
+) -> Result<Response, Problem> {
+    let (tenant, now) = (&adjustment.tenant, state.now());
+    let usage = adjustments::preview(&snapshot.catalogue, adjustment, now)?;
+    adjustments::ask(&state.pool, adjustment, key, now).await?;
     let stored = adjustments::get(&state.pool, tenant, &adjustment.id).await?;
     let mut stored = stored.ok_or_else(|| Problem::not_found("adjustment", &adjustment.id))?;
     if stored.counted.is_none() {
-        stored.usage = adjustments::changes(&usage);
+        stored.usage = usage;
     }
     Ok((StatusCode::ACCEPTED, Json(AdjustmentBody::of(tenant, stored))).into_response())
 }

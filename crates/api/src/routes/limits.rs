@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use weir_backends::tenants::limits;
-use weir_core::{Quantity, TenantId};
+use weir_core::Quantity;
 use weir_metering::meter::MeterKey;
 use weir_metering::quota::{Enforcement, Limit, LimitSet, WhenStale};
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{IfMatch, JsonBody, PathOf, etag, if_match};
+use crate::extract::{IfMatch, JsonBody, PathOf, etag, if_match, quantity, tenant_id};
 use crate::problem::{FieldError, Kind, Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -107,7 +107,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsRead)?;
     caller.require_tenant(&id)?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
+    let tenant = tenant_id(&id)?;
     Ok(answer(limits::get(&state.pool, &tenant).await?))
 }
 
@@ -132,7 +132,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     caller.require(Scope::TenantsWrite)?;
     caller.require_platform()?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
+    let tenant = tenant_id(&id)?;
     let expected = match if_match(&headers)? {
         IfMatch::Revision(revision) => Some(revision),
         IfMatch::Any => None,
@@ -174,12 +174,7 @@ fn read_one(input: LimitInput, meters: &[&str]) -> Result<Limit, String> {
         known.dedup();
         return Err(format!("there is no meter {meter}; the meters are {}", known.join(", ")));
     }
-    let text = match &input.limit {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return Err("the limit must be a number or a decimal text".to_owned()),
-    };
-    let limit = Quantity::parse(&text).map_err(|error| format!("the limit is {error}"))?;
+    let limit = quantity(&input.limit).map_err(|error| format!("the limit {error}"))?;
     if limit <= Quantity::ZERO {
         return Err("the limit must be above zero".to_owned());
     }

@@ -10,7 +10,7 @@ use weir_core::time::DAY_MS;
 use weir_core::{Span, TenantId, Timestamp};
 
 use crate::credentials::{Caller, Scope};
-use crate::extract::{PathOf, QueryOf};
+use crate::extract::{PathOf, QueryOf, tenant_id};
 use crate::problem::{Kind, Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -84,7 +84,7 @@ pub async fn read(
 ) -> Result<Json<UsageBody>, Problem> {
     caller.require(Scope::UsageRead)?;
     caller.require_tenant(&id)?;
-    let tenant = TenantId::new(&id).map_err(|_| Problem::not_found("tenant", &id))?;
+    let tenant = tenant_id(&id)?;
     weir_backends::tenants::get(&state.pool, &id).await?;
     if let Some(meter) = &parameters.meter
         && !usage::meter_exists(&state.pool, meter).await?

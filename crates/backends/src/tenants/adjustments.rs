@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgExecutor};
 use weir_core::{Hash128, HashKey, Position, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change};
 use weir_metering::aggregate::{Aggregate, UsageKey};
+use weir_metering::catalogue::Catalogue;
 use weir_wire::adjustment::{decode, encode};
 
 use super::{TenantError, audit};
@@ -84,8 +85,34 @@ pub fn fresh_id() -> String {
     format!("adj_{}", uuid::Uuid::now_v7().simple())
 }
 
-/// Usage that an adjustment adds, as it is shown.
-pub fn changes(usage: &BTreeMap<UsageKey, Aggregate>) -> Vec<UsageChange> {
+/// What an adjustment would add to usage. The catalogue must have been read after the tenant was
+/// seen: then one that is not in it is deleted.
+///
+/// # Errors
+/// [`TenantError::Invalid`] for what breaks a rule, or what a meter cannot do;
+/// [`TenantError::State`] when the tenant is deleted.
+pub fn preview(
+    catalogue: &Catalogue,
+    adjustment: &Adjustment,
+    now: Timestamp,
+) -> Result<Vec<UsageChange>, TenantError> {
+    let facts = catalogue.tenant(adjustment.tenant.as_str()).ok_or_else(deleted)?;
+    adjustment.validate().map_err(|error| TenantError::invalid("", error.to_string()))?;
+    if let Change::Entry(entry) = &adjustment.change
+        && entry.at > now
+    {
+        return Err(TenantError::invalid("/at", "it must not lie in the future"));
+    }
+    let usage = adjustment.usage(catalogue, facts.alignment);
+    let usage = usage.map_err(|error| TenantError::invalid("", error.to_string()))?;
+    Ok(changes(&usage))
+}
+
+fn deleted() -> TenantError {
+    TenantError::State("the tenant is deleted: its usage no longer changes".into())
+}
+
+fn changes(usage: &BTreeMap<UsageKey, Aggregate>) -> Vec<UsageChange> {
     let change = |(key, change): (&UsageKey, &Aggregate)| UsageChange {
         meter: key.meter.to_string(),
         hour: key.hour.to_chrono(),
@@ -108,7 +135,48 @@ pub enum Asked {
     Before,
 }
 
-/// Asks for an adjustment. The same request again makes no second one.
+/// Whether just this adjustment was asked for before, by the same one and for the same reason.
+///
+/// # Errors
+/// [`TenantError::State`] when another adjustment has the id (of a void: the event is to be
+/// taken out already).
+pub async fn asked_before(pool: &Pool, adjustment: &Adjustment, key: &HashKey) -> Result<bool, TenantError> {
+    let earlier = earlier(pool, adjustment).await?;
+    earlier.map_or(Ok(false), |earlier| is_same(adjustment, adjustment.seal(key), &earlier).map(|()| true))
+}
+
+async fn earlier(
+    executor: impl PgExecutor<'_>,
+    adjustment: &Adjustment,
+) -> Result<Option<Earlier>, StoreError> {
+    sqlx::query_as(EARLIER)
+        .bind(adjustment.tenant.as_str())
+        .bind(&adjustment.id)
+        .fetch_optional(executor)
+        .await
+        .map_err(failed)
+}
+
+/// Refuses an adjustment whose id another one has.
+fn is_same(
+    adjustment: &Adjustment,
+    seal: Hash128,
+    (known, by, because, counted): &Earlier,
+) -> Result<(), TenantError> {
+    if known.as_ref().is_some_and(|known| *known == seal.to_string()) {
+        return Ok(());
+    }
+    let what = match &adjustment.change {
+        Change::Void { .. } if *counted => "the event was taken out already".to_owned(),
+        Change::Void { .. } => "the event was asked to be taken out already".to_owned(),
+        Change::Entry(_) => format!("another adjustment of this tenant has the id {}", adjustment.id),
+    };
+    let became =
+        if *counted { "" } else { " (not counted; asked for in the same words, it is sent again)" };
+    Err(TenantError::State(format!("{what}, by {by}: {because}{became}")))
+}
+
+/// Asks for an adjustment. The same request again, by the same one, makes no second one.
 ///
 /// # Errors
 /// [`TenantError::State`] when another adjustment has the id (of a void: the event is to be
@@ -125,16 +193,10 @@ pub async fn ask(
     let status: Option<String> =
         sqlx::query_scalar(LOCK).bind(tenant.as_str()).fetch_optional(&mut *tx).await.map_err(failed)?;
     if status.ok_or_else(|| TenantError::not_found("tenant", tenant.as_str()))? == "deleted" {
-        return Err(TenantError::State("the tenant is deleted: its usage no longer changes".into()));
+        return Err(deleted());
     }
     let seal = adjustment.seal(key);
-    let earlier: Option<Earlier> = sqlx::query_as(EARLIER)
-        .bind(tenant.as_str())
-        .bind(id)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(failed)?;
-    if let Some(earlier) = earlier {
+    if let Some(earlier) = earlier(&mut *tx, adjustment).await? {
         let asked = ask_again(&mut tx, adjustment, seal, earlier).await?;
         tx.commit().await.map_err(failed)?;
         return Ok(asked);
@@ -177,18 +239,10 @@ async fn ask_again(
     connection: &mut PgConnection,
     adjustment: &Adjustment,
     seal: Hash128,
-    (known, by, because, counted): Earlier,
+    earlier: Earlier,
 ) -> Result<Asked, TenantError> {
-    if known.is_none_or(|known| known != seal.to_string()) {
-        let what = match &adjustment.change {
-            Change::Void { .. } if counted => "the event was taken out already".to_owned(),
-            Change::Void { .. } => "the event was asked to be taken out already".to_owned(),
-            Change::Entry(_) => format!("another adjustment of this tenant has the id {}", adjustment.id),
-        };
-        let became =
-            if counted { "" } else { " (not counted; asked for in the same words, it is sent again)" };
-        return Err(TenantError::State(format!("{what}, by {by}: {because}{became}")));
-    }
+    is_same(adjustment, seal, &earlier)?;
+    let (_, _, _, counted) = earlier;
     if counted {
         return Ok(Asked::Before);
     }

@@ -1,14 +1,13 @@
 //! `weir adjust` and `weir void-event`: usage that someone decided. Both say what they change,
 //! then ask for it; it is counted through the journal, as the API's adjustments are.
 
-use anyhow::Context;
+use weir_backends::catalog;
 use weir_backends::journal::topics::TopicEnds;
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
-use weir_backends::tenants::adjustments::{self, Asked};
+use weir_backends::tenants::adjustments::{self, Asked, UsageChange};
 use weir_backends::tenants::voids::{self, Places, Wanted};
-use weir_backends::{catalog, tenants};
-use weir_core::TenantId;
+use weir_core::{HashKey, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::catalogue::Catalogue;
 
@@ -16,14 +15,13 @@ use crate::cli::adjust::{Adjust, Because, VoidEvent};
 use crate::config::Config;
 use crate::table::{self, Cell};
 
-use super::{ledger_pool, now};
+use super::{known_tenant, ledger_pool, now};
 
 /// `weir adjust`.
 pub(crate) async fn adjust(config: &Config, asked: &Adjust) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
-    let tenant = tenant_of(&pool, &asked.tenant).await?;
-    anyhow::ensure!(asked.at <= now(), "--at must not lie in the future");
-    let catalogue = catalog::load(&pool).await?;
+    let tenant = known_tenant(&pool, &asked.tenant).await?;
+    let (key, catalogue) = (postgres::identity_key(&pool).await?, catalog::load(&pool).await?);
     let unless_given = || Entry::events_unless_given(&catalogue, &asked.meter, asked.quantity);
     let mut dimensions = asked.dimensions.clone();
     dimensions.sort();
@@ -41,15 +39,14 @@ pub(crate) async fn adjust(config: &Config, asked: &Adjust) -> anyhow::Result<bo
         why: asked.because.why.clone(),
         change: Change::Entry(entry),
     };
-    ask(&pool, &catalogue, &adjustment, &asked.because).await
+    ask(&pool, &catalogue, &key, &adjustment, &asked.because).await
 }
 
 /// `weir void-event`.
 pub(crate) async fn void_event(config: &Config, asked: &VoidEvent) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
-    let tenant = tenant_of(&pool, &asked.tenant).await?;
-    let catalogue = catalog::load(&pool).await?;
-    let key = postgres::identity_key(&pool).await?;
+    let tenant = known_tenant(&pool, &asked.tenant).await?;
+    let (key, catalogue) = (postgres::identity_key(&pool).await?, catalog::load(&pool).await?);
     let wanted = Wanted { tenant: &tenant, source: &asked.source, id: &asked.id, position: asked.position };
     let (projection, ends) = (Projection::new(&config.clickhouse), TopicEnds::connect(&config.kafka)?);
     let places = Places { pool: &pool, projection: &projection, ends: &ends };
@@ -68,54 +65,31 @@ pub(crate) async fn void_event(config: &Config, asked: &VoidEvent) -> anyhow::Re
         why: asked.because.why.clone(),
         change: Change::Void { position: found.position, event: found.event },
     };
-    ask(&pool, &catalogue, &adjustment, &asked.because).await
-}
-
-async fn tenant_of(pool: &Pool, named: &str) -> anyhow::Result<TenantId> {
-    let tenant = TenantId::new(named).with_context(|| format!("{named:?} is no tenant's id"))?;
-    tenants::get(pool, named).await?;
-    Ok(tenant)
+    ask(&pool, &catalogue, &key, &adjustment, &asked.because).await
 }
 
 /// Says what would change, and asks for it unless that is all that was wanted.
 async fn ask(
     pool: &Pool,
     catalogue: &Catalogue,
+    key: &HashKey,
     adjustment: &Adjustment,
     because: &Because,
 ) -> anyhow::Result<bool> {
-    let tenant = &adjustment.tenant;
-    let facts = catalogue.tenant(tenant.as_str());
-    let facts =
-        facts.with_context(|| format!("the tenant {tenant} is deleted: its usage no longer changes"))?;
-    adjustment.validate()?;
-    let changes = adjustments::changes(&adjustment.usage(catalogue, facts.alignment)?);
-    let columns = ["id", "tenant", "meter", "hour", "dimensions", "quantity", "events"];
-    let rows: Vec<Vec<Cell>> = changes
-        .iter()
-        .map(|change| {
-            vec![
-                adjustment.id.clone().into(),
-                tenant.to_string().into(),
-                change.meter.clone().into(),
-                weir_core::Timestamp::from(change.hour).to_string().into(),
-                change.dimensions.clone().into(),
-                change.quantity.clone().into(),
-                change.event_count.into(),
-            ]
-        })
-        .collect();
-    if rows.is_empty() {
-        eprintln!("No meter took the event: no usage changes.");
+    let changes = adjustments::preview(catalogue, adjustment, now())?;
+    let before = adjustments::asked_before(pool, adjustment, key).await?;
+    show(adjustment, &changes, because)?;
+    let id = &adjustment.id;
+    if before {
+        eprintln!("It was asked for before, as {id}: nothing was changed.");
+        return Ok(true);
     }
-    table::print(because.output.output, &columns, &rows)?;
     if because.dry_run {
         eprintln!("Nothing was changed (--dry-run).");
         return Ok(true);
     }
-    let key = postgres::identity_key(pool).await?;
     let id = &adjustment.id;
-    match adjustments::ask(pool, adjustment, &key, now()).await? {
+    match adjustments::ask(pool, adjustment, key, now()).await? {
         Asked::Anew => {
             eprintln!("Asked for as {id}: it is counted as soon as `weir serve` has delivered it.")
         }
@@ -126,4 +100,24 @@ async fn ask(
         Asked::Before => eprintln!("It was asked for before, as {id}: nothing was changed."),
     }
     Ok(true)
+}
+
+fn show(adjustment: &Adjustment, changes: &[UsageChange], because: &Because) -> anyhow::Result<()> {
+    if changes.is_empty() {
+        eprintln!("No meter took the event: no usage changes.");
+    }
+    let columns = ["id", "tenant", "meter", "hour", "dimensions", "quantity", "events"];
+    let row = |change: &UsageChange| -> Vec<Cell> {
+        vec![
+            adjustment.id.clone().into(),
+            adjustment.tenant.to_string().into(),
+            change.meter.clone().into(),
+            Timestamp::from(change.hour).to_string().into(),
+            change.dimensions.clone().into(),
+            change.quantity.clone().into(),
+            change.event_count.into(),
+        ]
+    };
+    let rows: Vec<_> = changes.iter().map(row).collect();
+    table::print(because.output.output, &columns, &rows)
 }

@@ -14,7 +14,7 @@ use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, Output, OutputFo
 use crate::config::Config;
 use crate::out;
 
-use super::{Answer, known_tenant, ledger_pool, now};
+use super::{Answer, known_tenant_if, ledger_pool, now};
 
 /// `weir bill`.
 pub(crate) async fn bill(config: &Config, command: &Bill) -> anyhow::Result<bool> {
@@ -36,7 +36,7 @@ async fn run(config: &Config, tenant: Option<&str>) -> anyhow::Result<bool> {
         );
     }
     let pool = ledger_pool(config).await?;
-    let only = known_tenant(&pool, tenant).await?;
+    let only = known_tenant_if(&pool, tenant).await?;
     let last = billing::numbers_in_topic(&pool, &config.kafka).await?;
     let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
     out::line(&report)?;
@@ -178,7 +178,7 @@ pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<An
 /// `weir export`.
 pub(crate) async fn export(config: &Config, what: &Export) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
-    let tenant = known_tenant(&pool, what.tenant.as_deref()).await?;
+    let tenant = known_tenant_if(&pool, what.tenant.as_deref()).await?;
     let selection = Selection { tenant, ..Selection::default() };
     let format = match what.format {
         ExportFormat::Csv => export::Format::Csv,

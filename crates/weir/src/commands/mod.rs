@@ -107,9 +107,16 @@ async fn ledger_pool(config: &Config) -> anyhow::Result<Pool> {
 }
 
 /// The tenant that was named, which must exist or have existed.
-async fn known_tenant(pool: &Pool, named: Option<&str>) -> anyhow::Result<Option<TenantId>> {
-    let Some(named) = named else { return Ok(None) };
+async fn known_tenant(pool: &Pool, named: &str) -> anyhow::Result<TenantId> {
     let tenant = TenantId::new(named).with_context(|| format!("{named:?} is no tenant's id"))?;
     tenants::get(pool, named).await?;
-    Ok(Some(tenant))
+    Ok(tenant)
+}
+
+/// The same where one may be named.
+async fn known_tenant_if(pool: &Pool, named: Option<&str>) -> anyhow::Result<Option<TenantId>> {
+    match named {
+        Some(named) => known_tenant(pool, named).await.map(Some),
+        None => Ok(None),
+    }
 }
