@@ -5,7 +5,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
@@ -51,6 +51,11 @@ pub async fn idempotent(
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The key of a request that came through the middleware.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok())
 }
 
 async fn carry_out(

@@ -127,13 +127,15 @@ Exit codes: 0 all were sent, or would be, and none was rejected again, 1 some we
 pub(crate) const ADJUST: &str =
     "Changes the tenant's usage, through the journal: totals, quotas and alerts follow within seconds, and a
 period that is billed gets a correction with the next billing run. Only meters that count or add up can
-be adjusted. The window for late events does not apply. With --dry-run nothing is changed.
+be adjusted. The window for late events does not apply. The same call again with the same --id by the
+same --who changes nothing. With --dry-run nothing is changed, and it is said what was asked for before.
 
 Example:
   weir adjust --tenant acme --meter bandwidth --at 2026-01-15T08:30:00Z --quantity 12.5 --events 3 \\
       --id import-2026-01-bandwidth --why 'history of the former system' --dry-run
 
-Exit codes: 0 asked for, or it was before, 1 refused or failed (nothing was changed), 2 a wrong call.";
+Exit codes: 0 asked for, or it was before, 1 refused (nothing was changed), or failed (it says whether to run it
+again), 2 a wrong call.";
 
 pub(crate) const VOID_EVENT: &str =
     "Changes the tenant's usage, through the journal: what the event added is taken away, before or after
@@ -144,7 +146,8 @@ different value cannot be taken out. With --dry-run nothing is changed.
 Example:
   weir void-event --tenant acme --source gateway --id req-1 --why 'test traffic' --dry-run
 
-Exit codes: 0 asked for, or it was before, 1 refused or failed (nothing was changed), 2 a wrong call.";
+Exit codes: 0 asked for, or it was before, 1 refused (nothing was changed), or failed (it says whether to run it
+again), 2 a wrong call.";
 
 pub(crate) const ARCHIVE_STATUS: &str = "Changes nothing. Kafka's first offset is shown beside it.
 

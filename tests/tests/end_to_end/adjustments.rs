@@ -104,7 +104,7 @@ async fn expect_refusals(house: &House, tenant: &str) -> Result<()> {
         ),
     ];
     for (body, words) in table {
-        let answer = house.request(Method::POST, &path).json(&body);
+        let answer = house.request(Method::POST, &path).header("idempotency-key", words).json(&body);
         let answer = answer.send().await?;
         let (status, problem): (_, Value) = (answer.status(), answer.json().await?);
         ensure!(status == StatusCode::UNPROCESSABLE_ENTITY && says(&problem, words), "{body}: {problem}");

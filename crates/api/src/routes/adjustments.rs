@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,7 @@ use weir_metering::meter::MeterKey;
 use crate::catalogue_feed::Snapshot;
 use crate::credentials::{Caller, Scope};
 use crate::extract::{JsonBody, PageQuery, PathOf, QueryOf, quantity, tenant_id};
+use crate::idempotent::idempotency_key;
 use crate::problem::{Problem, ProblemBody};
 use crate::state::ApiState;
 
@@ -30,8 +31,9 @@ use crate::state::ApiState;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustmentInput {
-    /// Unique within the tenant, for ever: the same request again changes nothing. Made when it
-    /// is left out.
+    /// Unique within the tenant, for ever: the same request again with the same API key changes
+    /// nothing, another one with the id is refused. It follows from the Idempotency-Key where it
+    /// is left out; one of the two is needed.
     #[schema(example = "import-2026-01-bandwidth")]
     id: Option<String>,
     /// Which meter; it must count or add up.
@@ -178,7 +180,7 @@ impl AdjustmentBody {
             position: stored.counted.map(|(position, _)| position.into()),
             void: stored.void.map(|(position, source, id)| VoidBody {
                 source,
-                id: input.id.unwrap_or_else(adjustments::fresh_id),
+                id,
                 position: position.into(),
             }),
             usage: stored.usage.into_iter().map(UsageChangeBody::from).collect(),
@@ -211,18 +213,23 @@ pub async fn list(
 /// Add usage that no event brought, or take usage away.
 #[utoipa::path(
     post, path = "/api/v1/platform/tenants/{id}/adjustments", tag = "adjustments", operation_id = "createAdjustment",
-    request_body = AdjustmentInput, params(("id" = String, Path, description = "Tenant id")),
+    request_body = AdjustmentInput,
+    params(
+        ("id" = String, Path, description = "Tenant id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Needed when the body has no id: the id follows from it, also after the 24 hours for which the first answer is given again"),
+    ),
     responses(
         (status = 202, body = AdjustmentBody, description = "It will be counted within seconds; the same again when it was asked for before"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "Another adjustment has the id, or the tenant is deleted"),
-        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json", description = "The input breaks a rule, or there is neither an id nor an Idempotency-Key"),
     )
 )]
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     PathOf(id): PathOf<String>,
+    headers: HeaderMap,
     JsonBody(input): JsonBody<AdjustmentInput>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::AdjustmentsWrite)?;
@@ -233,11 +240,19 @@ pub async fn create(
     let quantity = quantity(&input.quantity)
         .map_err(|error| Problem::invalid("/quantity", format!("the quantity {error}")))?;
     let (key, snapshot) = (postgres::identity_key(&state.pool).await?, known(&state, &tenant).await?);
+    let id = match (input.id, idempotency_key(&headers)) {
+        (Some(id), _) => id,
+        (None, Some(under)) => adjustments::id_of_request(&key, &caller.key, &tenant, under),
+        (None, None) => {
+            let detail = "give an id of your own, or send an Idempotency-Key: without either, a request that is sent again would count twice";
+            return Err(Problem::invalid("/id", detail));
+        }
+    };
     let unless_given = || Entry::events_unless_given(&snapshot.catalogue, &meter, quantity);
     let event_count = input.event_count.unwrap_or_else(unless_given);
     let dimensions = input.dimensions.into_iter().collect();
     let adjustment = Adjustment {
-        id: input.id.unwrap_or_else(adjustments::fresh_id),
+        id,
         tenant,
         who: caller.key,
         why: input.why,

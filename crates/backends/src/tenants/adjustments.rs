@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{FromRow, PgConnection, PgExecutor};
+use weir_core::digest::Digest;
 use weir_core::{Hash128, HashKey, Position, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change};
 use weir_metering::aggregate::{Aggregate, UsageKey};
@@ -83,6 +84,17 @@ pub struct UsageChange {
 /// A new id of an adjustment.
 pub fn fresh_id() -> String {
     format!("adj_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// The id of an adjustment that was asked for without one, under an Idempotency-Key: the same
+/// whenever the same caller sends it again, so that it is counted once although nobody knows
+/// what became of the first request.
+pub fn id_of_request(key: &HashKey, credential: &str, tenant: &TenantId, idempotency_key: &str) -> String {
+    let mut digest = Digest::new(key, "adjustment request");
+    for text in [credential, tenant.as_str(), idempotency_key] {
+        digest.field(text.as_bytes());
+    }
+    format!("adj_{}", digest.finish())
 }
 
 /// What an adjustment would add to usage. The catalogue must have been read after the tenant was
@@ -181,6 +193,7 @@ fn is_same(
 /// # Errors
 /// [`TenantError::State`] when another adjustment has the id (of a void: the event is to be
 /// taken out already), or the tenant is gone; [`TenantError::Invalid`] for what breaks a rule.
+/// [`TenantError::Store`] leaves open whether it was asked for: the same again tells.
 pub async fn ask(
     pool: &Pool,
     adjustment: &Adjustment,

@@ -27,7 +27,8 @@ pub(crate) struct Adjust {
     /// A dimension's value; may be repeated.
     #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = pair)]
     pub dimensions: Vec<(String, String)>,
-    /// Unique within the tenant, for ever: the same call again changes nothing (default: made).
+    /// Unique within the tenant, for ever: the same call again by the same --who changes nothing
+    /// (default: made, and shown).
     #[arg(long)]
     pub id: Option<String>,
     /// Why, and who says so.

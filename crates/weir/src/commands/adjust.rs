@@ -5,6 +5,7 @@ use weir_backends::catalog;
 use weir_backends::journal::topics::TopicEnds;
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
+use weir_backends::tenants::TenantError;
 use weir_backends::tenants::adjustments::{self, Asked, UsageChange};
 use weir_backends::tenants::voids::{self, Places, Wanted};
 use weir_core::{HashKey, Timestamp};
@@ -77,19 +78,17 @@ async fn ask(
     because: &Because,
 ) -> anyhow::Result<bool> {
     let changes = adjustments::preview(catalogue, adjustment, now())?;
-    let before = adjustments::asked_before(pool, adjustment, key).await?;
     show(adjustment, &changes, because)?;
-    let id = &adjustment.id;
-    if before {
-        eprintln!("It was asked for before, as {id}: nothing was changed.");
-        return Ok(true);
-    }
+    let (id, tenant) = (&adjustment.id, &adjustment.tenant);
     if because.dry_run {
+        if adjustments::asked_before(pool, adjustment, key).await? {
+            eprintln!("It was asked for before, as {id}.");
+        }
         eprintln!("Nothing was changed (--dry-run).");
         return Ok(true);
     }
-    let id = &adjustment.id;
-    match adjustments::ask(pool, adjustment, key, now()).await? {
+    let asked = adjustments::ask(pool, adjustment, key, now()).await;
+    match asked.map_err(|error| refused_or_open(adjustment, error))? {
         Asked::Anew => {
             eprintln!("Asked for as {id}: it is counted as soon as `weir serve` has delivered it.")
         }
@@ -120,4 +119,53 @@ fn show(adjustment: &Adjustment, changes: &[UsageChange], because: &Because) -> 
     };
     let rows: Vec<_> = changes.iter().map(row).collect();
     table::print(because.output.output, &columns, &rows)
+}
+
+/// A ledger that failed may have taken it all the same: the same call again, with the id, counts
+/// it once.
+fn refused_or_open(adjustment: &Adjustment, error: TenantError) -> anyhow::Error {
+    let open = matches!(error, TenantError::Store(_));
+    let error = anyhow::Error::from(error);
+    match &adjustment.change {
+        _ if !open => error,
+        Change::Entry(_) => error.context(format!(
+            "it may have been asked for or not: run again with --id {}, so that it is counted once",
+            adjustment.id
+        )),
+        Change::Void { .. } => error.context("it may have been asked for or not: run the same again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_backends::StoreError;
+    use weir_core::{Quantity, TenantId};
+    use weir_metering::meter::MeterKey;
+
+    use super::*;
+
+    #[test]
+    fn an_open_outcome_names_the_id_to_run_again_with() {
+        let entry = Entry {
+            meter: MeterKey::new("bandwidth").unwrap(),
+            dimensions: vec![],
+            at: Timestamp::EPOCH,
+            quantity: Quantity::from_units(1),
+            event_count: 0,
+        };
+        let adjustment = Adjustment {
+            id: "adj_made".into(),
+            tenant: TenantId::new("acme").unwrap(),
+            who: "cli".into(),
+            why: "a test".into(),
+            change: Change::Entry(entry),
+        };
+        let check = |error: TenantError, named: bool| {
+            let words = format!("{:#}", refused_or_open(&adjustment, error));
+            assert_eq!(words.contains("run again with --id adj_made"), named, "{words}");
+        };
+        let reason = "the connection was lost".to_owned();
+        check(StoreError::Transient { attempt: "ask", reason }.into(), true);
+        check(TenantError::State("the tenant is deleted".into()), false);
+    }
 }
