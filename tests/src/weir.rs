@@ -52,6 +52,14 @@ impl Settings {
         Ok(Self { variables, api, admin, log: folder.join("weir.log") })
     }
 
+    /// The same with one variable set, or set otherwise.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The API, without a slash at the end.
     pub fn api(&self) -> String {
         format!("http://127.0.0.1:{}", self.api)

@@ -187,6 +187,15 @@ pub(crate) async fn a_topic_that_keeps_too_little_is_refused_until_it_is_correct
     })
     .await?;
     house.settings.succeed(&["config", "check"])?;
+    // Topics that are not made yet have no settings, and are told.
+    let elsewhere = house.settings.clone().with("WEIR_KAFKA__DEAD_LETTER_TOPIC", "not.made.yet");
+    let told = elsewhere.succeed(&["config", "check"])?;
+    ensure!(told.contains("`weir migrate` makes it: not.made.yet"), "{told}");
+    // Where Kafka does not answer, it is not known what can be written again, and that is told.
+    let astray = house.settings.clone().with("WEIR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1");
+    let rebuilt = astray.run(&["projection", "rebuild", "--from", "2099-01-01T00:00:00Z"])?;
+    let words = String::from_utf8_lossy(&rebuilt.stderr);
+    ensure!(rebuilt.status.success() && words.contains("not known how far back"), "{rebuilt:?}");
     Ok(())
 }
 

@@ -42,7 +42,14 @@ impl TopicSettings {
     /// # Errors
     /// Transient where Kafka does not answer, or does not know one of the topics (yet).
     pub async fn findings(&self, bounds: &TopicBounds) -> Result<Vec<Finding>, StoreError> {
-        let replicas = self.replicas().await?;
+        let known = |((_, topic), count): (&(Role, String), Option<usize>)| {
+            let count =
+                count.ok_or_else(|| unknown(topic, "it is not there yet; `weir migrate` makes it"))?;
+            Ok(i64::try_from(count).unwrap_or(i64::MAX))
+        };
+        let replicas: Result<Vec<i64>, StoreError> =
+            self.topics.iter().zip(self.replicas().await?).map(known).collect();
+        let replicas = replicas?;
         let asked: Vec<_> = self.topics.iter().map(|(_, topic)| ResourceSpecifier::Topic(topic)).collect();
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let described = self.client.describe_configs(&asked, &options).await;
@@ -56,8 +63,18 @@ impl TopicSettings {
         Ok(found)
     }
 
-    /// How many replicas each topic has; of partitions that differ, the fewest.
-    async fn replicas(&self) -> Result<Vec<i64>, StoreError> {
+    /// The topics that are not there.
+    ///
+    /// # Errors
+    /// Transient where Kafka does not answer.
+    pub async fn missing(&self) -> Result<Vec<String>, StoreError> {
+        let counted = self.topics.iter().zip(self.replicas().await?);
+        Ok(counted.filter(|(_, count)| count.is_none()).map(|((_, topic), _)| topic.clone()).collect())
+    }
+
+    /// How many replicas each topic has; of partitions that differ, the fewest, and none where
+    /// there is no such topic.
+    async fn replicas(&self) -> Result<Vec<Option<usize>>, StoreError> {
         let (client, topics) = (Arc::clone(&self.client), Arc::clone(&self.topics));
         let asked = tokio::task::spawn_blocking(move || {
             let count = |(_, topic): &(Role, String)| {
@@ -68,13 +85,7 @@ impl TopicSettings {
             topics.iter().map(count).collect::<KafkaResult<Vec<Option<usize>>>>()
         });
         let counted = asked.await.map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
-        let counted = counted.map_err(|error| StoreError::kafka(ATTEMPT, &error))?;
-        let known = |((_, topic), count): (&(Role, String), Option<usize>)| {
-            let count =
-                count.ok_or_else(|| unknown(topic, "it is not there yet; `weir migrate` makes it"))?;
-            Ok(i64::try_from(count).unwrap_or(i64::MAX))
-        };
-        self.topics.iter().zip(counted).map(known).collect()
+        counted.map_err(|error| StoreError::kafka(ATTEMPT, &error))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `weir migrate` and `weir config`: the servers as they should be.
 
-use weir_backends::journal::{Producer, topics};
+use weir_backends::journal::{Producer, TopicSettings, topics};
 use weir_backends::postgres::Pool;
 use weir_backends::projection::Projection;
 use weir_backends::settings::Finding;
@@ -69,26 +69,45 @@ pub(crate) async fn run(config: &Config, command: &ConfigCommand) -> anyhow::Res
         }
     };
     let settings = match pool.filter(|_| answers[0]) {
-        Some(pool) => told_settings(settings(config, &pool).await)?,
+        Some(pool) => {
+            let found = settings(config, &pool).await;
+            let missing = match &found {
+                Ok(_) => Vec::new(),
+                Err(_) => missing_topics(config).await,
+            };
+            let (lines, may_be_counted) = settings_lines(found, &missing);
+            lines.iter().try_for_each(out::line)?;
+            may_be_counted
+        }
         None => true,
     };
     Ok(answers.into_iter().all(|answer| answer) && archive && settings)
 }
 
-/// Whether anything may be counted on the servers' settings. Topics that are not there yet have
-/// none.
-fn told_settings(found: Result<Vec<Finding>, StoreError>) -> anyhow::Result<bool> {
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => {
-            out::line(format_args!("note        {error}"))?;
-            return Ok(true);
-        }
-    };
-    for Finding { refuses, words } in &found {
-        out::line(format_args!("{:<11} {words}", if *refuses { "Settings" } else { "note" }))?;
+/// Topics that are not made yet; none where Kafka does not tell.
+async fn missing_topics(config: &Config) -> Vec<String> {
+    match TopicSettings::connect(&config.kafka).await {
+        Ok(topics) => topics.missing().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
     }
-    Ok(found.iter().all(|one| !one.refuses))
+}
+
+/// What is said of the servers' settings, and whether anything may be counted on them. Topics
+/// that are not made yet have none; settings that could not be looked at are not known to be right.
+fn settings_lines(found: Result<Vec<Finding>, StoreError>, missing: &[String]) -> (Vec<String>, bool) {
+    match found {
+        Ok(found) => {
+            let line = |Finding { refuses, words }: &Finding| {
+                format!("{:<11} {words}", if *refuses { "Settings" } else { "note" })
+            };
+            (found.iter().map(line).collect(), found.iter().all(|one| !one.refuses))
+        }
+        Err(_) if !missing.is_empty() => {
+            let line = format!("note        not there yet, `weir migrate` makes it: {}", missing.join(", "));
+            (vec![line], true)
+        }
+        Err(error) => (vec![format!("Settings    could not be looked at: {error}")], false),
+    }
 }
 
 fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> anyhow::Result<bool> {
@@ -97,4 +116,35 @@ fn told(server: &str, place: &str, answer: Result<(), StoreError>) -> anyhow::Re
         Err(error) => out::line(format_args!("{server:<11} {error} ({place})"))?,
     }
     Ok(answer.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_could_not_be_looked_at_are_not_right() {
+        let away = || StoreError::Transient { attempt: "look at settings", reason: "timed out".into() };
+        let finding = |refuses| Finding { refuses, words: "so it is".into() };
+        let check = |found, missing: &[&str], words: &str, yes| {
+            let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            let (lines, may_be_counted) = settings_lines(found, &missing);
+            assert_eq!((lines.join("\n").as_str(), may_be_counted), (words, yes));
+        };
+        check(Ok(vec![]), &[], "", true);
+        check(Ok(vec![finding(false)]), &[], "note        so it is", true);
+        check(Ok(vec![finding(true)]), &[], "Settings    so it is", false);
+        check(
+            Err(away()),
+            &["weir.usage.v1"],
+            "note        not there yet, `weir migrate` makes it: weir.usage.v1",
+            true,
+        );
+        check(
+            Err(away()),
+            &[],
+            "Settings    could not be looked at: could not look at settings: timed out",
+            false,
+        );
+    }
 }

@@ -26,8 +26,11 @@ pub(crate) async fn run(config: &Config, command: &Projection) -> anyhow::Result
         "no such partition was ever counted; `weir ledger status` shows them"
     );
     let has_archive = super::archive::open(config)?.is_some();
-    // Where Kafka does not answer, it is asked for all the same, and not known how far it reaches.
-    let looked = status::look(&pool, &config.kafka).await.unwrap_or_default();
+    // Where Kafka does not answer, it is asked for all the same.
+    let looked = status::look(&pool, &config.kafka).await.unwrap_or_else(|error| {
+        eprintln!("note: {error}; so it is not known how far back raw events can be written again");
+        Vec::new()
+    });
     let readable: BTreeMap<_, _> = looked
         .into_iter()
         .map(|one| (one.row.partition, if has_archive { one.readable_from() } else { one.kafka_from }))
