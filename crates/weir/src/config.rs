@@ -345,13 +345,20 @@ mod tests {
                     [clickhouse]\nurl = \"http://reader:s3cret@clickhouse:8123\"\npassword = \"s3cret\"\n\
                     [kafka]\nschema_registry_url = \"https://key:s3cret@registry\"\n\
                     [kafka.settings]\n\"security.protocol\" = \"SASL_SSL\"\n\"ssl.key.pem\" = \"s3cret\"\n\
-                    \"sasl.oauthbearer.config\" = \"s3cret\"\n\"sasl.password\" = \"s3cret\"\n";
+                    \"sasl.oauthbearer.config\" = \"s3cret\"\n\"sasl.password\" = \"s3cret\"\n\
+                    [archive.settings]\naws_secret_access_key = \"s3cret\"\naws_region = \"eu-central-1\"\n";
         let config = in_file(text, |path| read(Some((path, text)), &[]));
         let shown = redacted(&config.unwrap()).unwrap();
         assert!(!shown.contains("s3cret") && !shown.contains("with@"), "{shown}");
-        for part in
-            ["weir:…@db:5432/weir?…", "reader:…@clickhouse:8123", "key:…@registry", "SASL_SSL", "ssl.key.pem"]
-        {
+        for part in [
+            "weir:…@db:5432/weir?…",
+            "reader:…@clickhouse:8123",
+            "key:…@registry",
+            "SASL_SSL",
+            "ssl.key.pem",
+            "aws_secret_access_key",
+            "eu-central-1",
+        ] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
     }

@@ -161,6 +161,7 @@ mod tests {
             "WEIR_POSTGRES__URL_FILE",
             "WEIR_KAFKA__GROUP_INSTANCE_ID",
             "WEIR_KAFKA__SETTINGS__SASL.PASSWORD_FILE",
+            "WEIR_ARCHIVE__SETTINGS__AWS_SECRET_ACCESS_KEY_FILE",
             "WEIR_CONFIG",
             "WEIR_SCENARIO",
             "WEIR_CLICKHOUSE_EMBEDDED",
