@@ -99,7 +99,8 @@ pub(crate) fn tell(found: Vec<Finding>, status: &PipelineStatus, metrics: &Pipel
         metrics.settings_broken.with_label_values(&[effect]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     status.update(|status| {
-        for one in found.iter().filter(|one| !status.settings.contains(one)) {
+        let known = status.settings.take().unwrap_or_default();
+        for one in found.iter().filter(|one| !known.contains(one)) {
             let setting = one.words.as_str();
             if one.refuses {
                 tracing::error!(setting, "a setting would break a promise: nothing is counted");
@@ -107,9 +108,9 @@ pub(crate) fn tell(found: Vec<Finding>, status: &PipelineStatus, metrics: &Pipel
                 tracing::warn!(setting, "a setting may break a promise");
             }
         }
-        for one in status.settings.iter().filter(|one| !found.contains(one)) {
+        for one in known.iter().filter(|one| !found.contains(one)) {
             tracing::info!(setting = one.words, "a setting was corrected");
         }
-        status.settings = found;
+        status.settings = Some(found);
     });
 }

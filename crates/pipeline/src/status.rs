@@ -81,8 +81,8 @@ pub struct StatusSnapshot {
     pub set_aside: Vec<String>,
     /// Why the usage topic cannot be counted any more, with the way out.
     pub topic: Option<String>,
-    /// Settings of Kafka and Postgres that break a promise, or may.
-    pub settings: Vec<Finding>,
+    /// Settings of Kafka and Postgres that break a promise, or may; `None` until they are looked at.
+    pub settings: Option<Vec<Finding>>,
     /// What is wrong with folding usage, if anything.
     pub fold: Option<String>,
     /// What folding is at.
@@ -134,7 +134,7 @@ impl PipelineStatus {
     /// promise.
     pub(crate) fn refusal(&self) -> Option<String> {
         let inner = self.inner();
-        inner.topic.clone().or_else(|| settings::refusal(&inner.settings))
+        inner.topic.clone().or_else(|| settings::refusal(inner.settings.as_deref()?))
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {

@@ -198,7 +198,7 @@ async fn a_setting_that_only_may_do_harm_is_told_and_counting_goes_on() {
     house.produce(records).await;
     house.until(ACCEPTED, 300, 60).await;
     check(&house, &all).await;
-    let told = started.running.status.snapshot().settings;
+    let told = started.running.status.snapshot().settings.expect("they were looked at");
     assert!(told.len() == 1 && told[0].words.contains("max.message.bytes=1048588"), "{told:?}");
     assert_eq!(measured(&started), (0, 1));
     assert_eq!(started.running.status.problems(), Vec::<String>::new());

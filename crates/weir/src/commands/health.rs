@@ -7,6 +7,7 @@ use weir_backends::archive::Archive;
 use weir_backends::journal::{Heartbeat, Producer, QuotaBoard};
 use weir_backends::postgres::{self, Pool};
 use weir_backends::projection::Projection;
+use weir_backends::settings::Finding;
 use weir_core::Timestamp;
 use weir_core::time::span_words;
 use weir_pipeline::status::PipelineStatus;
@@ -82,20 +83,23 @@ pub(crate) fn progress(status: Arc<PipelineStatus>) -> Check {
 /// only may do harm is told, and does not make the process unready.
 pub(crate) fn settings(status: Arc<PipelineStatus>) -> Check {
     Check::new("settings", move || {
-        let found = status.snapshot().settings;
-        let words = |refuses: bool| {
-            let some = found.iter().filter(|one| one.refuses == refuses);
-            some.map(|one| one.words.clone()).collect::<Vec<_>>().join("; ")
-        };
-        let (refused, told) = (words(true), words(false));
-        async move {
-            match (refused.is_empty(), told.is_empty()) {
-                (false, _) => Err(refused),
-                (true, false) => Ok(told),
-                (true, true) => Ok("as they must be".to_owned()),
-            }
-        }
+        let told = settings_words(status.snapshot().settings.as_deref());
+        async move { told }
     })
+}
+
+fn settings_words(found: Option<&[Finding]>) -> Result<String, String> {
+    let Some(found) = found else { return Ok("not looked at yet".to_owned()) };
+    let words = |refuses: bool| {
+        let some = found.iter().filter(|one| one.refuses == refuses);
+        some.map(|one| one.words.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let (refused, told) = (words(true), words(false));
+    match (refused.is_empty(), told.is_empty()) {
+        (false, _) => Err(refused),
+        (true, false) => Ok(told),
+        (true, true) => Ok("as they must be".to_owned()),
+    }
 }
 
 /// What is archived of the journal. Counting does not need it, so its trouble is told and does
@@ -146,6 +150,19 @@ fn levels(oldest: Option<Heartbeat>, max_staleness_ms: i64, now: Timestamp) -> S
 mod tests {
     use super::*;
     use weir_core::Position;
+
+    #[test]
+    fn settings_are_right_once_they_were_looked_at() {
+        let finding = |refuses| Finding { refuses, words: "so it is".into() };
+        let check = |found: Option<&[Finding]>, words: Result<&str, &str>| {
+            let told = settings_words(found);
+            assert_eq!(told.as_deref().map_err(String::as_str), words);
+        };
+        check(None, Ok("not looked at yet"));
+        check(Some(&[]), Ok("as they must be"));
+        check(Some(&[finding(false)]), Ok("so it is"));
+        check(Some(&[finding(true), finding(false)]), Err("so it is"));
+    }
 
     #[test]
     fn levels_say_how_fresh_they_are() {
