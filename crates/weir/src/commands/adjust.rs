@@ -78,10 +78,12 @@ async fn ask(
     because: &Because,
 ) -> anyhow::Result<bool> {
     let changes = adjustments::preview(catalogue, adjustment, now())?;
-    show(adjustment, &changes, because)?;
     let (id, tenant) = (&adjustment.id, &adjustment.tenant);
+    // What would be refused is not shown as if it could be done.
+    let before = adjustments::asked_before(pool, adjustment, key).await?;
+    show(adjustment, &changes, because)?;
     if because.dry_run {
-        if adjustments::asked_before(pool, adjustment, key).await? {
+        if before {
             eprintln!("It was asked for before, as {id}.");
         }
         eprintln!("Nothing was changed (--dry-run).");
