@@ -247,6 +247,10 @@ struct Taken {
     block: Block,
     paused: bool,
     assigned: bool,
+    /// Whether something went wrong since it was assigned. The driver counts an error as a
+    /// message that was consumed, so what it would go on from may lie behind a record that never
+    /// came.
+    failed: bool,
 }
 
 impl Taken {
@@ -303,6 +307,7 @@ impl ReaderThread {
                         block: Block::default(),
                         paused: false,
                         assigned: false,
+                        failed: false,
                     };
                     self.taken.insert(partition, taken);
                 }
@@ -314,10 +319,18 @@ impl ReaderThread {
     }
 
     fn unassign(&mut self, partition: Partition) {
-        if self.taken.remove(&partition).is_some_and(|taken| taken.assigned)
-            && let Err(error) = self.reader.incremental_unassign(&self.list(partition))
+        let Some(taken) = self.taken.remove(&partition) else { return };
+        let list = self.list(partition);
+        if taken.assigned
+            && let Err(error) = self.reader.incremental_unassign(&list)
         {
             self.trouble(StoreError::kafka("stop fetching a partition", &error));
+        }
+        // The driver remembers a pause beyond the assignment: the next one would fetch nothing.
+        if taken.paused
+            && let Err(error) = self.reader.resume(&list)
+        {
+            self.trouble(StoreError::kafka("end the pause of a partition", &error));
         }
     }
 
@@ -352,7 +365,7 @@ impl ReaderThread {
             let mut list = TopicPartitionList::new();
             let added = list.add_partition_offset(&self.topic, *partition, Offset::Offset(taken.next_offset));
             match added.and_then(|()| self.reader.incremental_assign(&list)) {
-                Ok(()) => taken.assigned = true,
+                Ok(()) => (taken.assigned, taken.failed) = (true, false),
                 Err(error) => failed = Some(error),
             }
         }
@@ -391,6 +404,8 @@ impl ReaderThread {
     }
 
     fn fetching_failed(&mut self, error: KafkaError) {
+        // Errors do not say whose they are.
+        self.taken.values_mut().for_each(|taken| taken.failed = true);
         if let KafkaError::MessageConsumptionFatal(code) = error {
             let reason = code.to_string();
             let attempt = "read the journal";
@@ -414,12 +429,21 @@ impl ReaderThread {
         }
     }
 
+    /// Goes on with what is paused and drained; after an error from the offset that is waited
+    /// for, whatever the driver takes for its own.
     fn resume_drained(&mut self) {
         for (partition, taken) in self.taken.iter_mut().filter(|(_, taken)| taken.paused) {
             let (records, bytes) = taken.queue.held();
             if records < QUEUE_RECORDS_MAX / 2 && bytes < QUEUE_BYTES_MAX / 2 {
                 let mut list = TopicPartitionList::new();
                 list.add_partition(&self.topic, *partition);
+                if taken.failed && taken.assigned {
+                    // `assign_pending` assigns it again before anything is read.
+                    taken.assigned = self.reader.incremental_unassign(&list).is_err();
+                    if taken.assigned {
+                        continue;
+                    }
+                }
                 taken.paused = self.reader.resume(&list).is_err();
             }
         }
