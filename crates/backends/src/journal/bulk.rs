@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use weir_core::Partition;
 
@@ -93,7 +94,15 @@ pub(super) struct RawMessage<'a> {
     message: &'a c::rd_kafka_message_t,
 }
 
-impl RawMessage<'_> {
+impl<'a> RawMessage<'a> {
+    /// The message that the driver's own poll gave. Its headers are never asked for through the
+    /// driver, which panics where a name is not UTF-8.
+    pub(super) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        // SAFETY: the driver holds a message that is not null, and gives it back only when
+        // `message` is dropped, which is borrowed for longer than this lives.
+        Self { message: unsafe { &*message.ptr() } }
+    }
+
     /// Which partition it stands in.
     pub(super) fn partition(&self) -> Partition {
         self.message.partition

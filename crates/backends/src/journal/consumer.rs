@@ -22,7 +22,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weir_core::Partition;
 
-use super::bulk::{Block, BulkReader};
+use super::bulk::{Block, BulkReader, RawMessage};
 use super::consumer_queue::PartitionQueue;
 use super::producer::client_config;
 use super::record::{NotBrokerTime, OwnedRecord};
@@ -223,7 +223,7 @@ fn probe_one(
     while began.elapsed() < PROBE_PATIENCE {
         match probe.poll(Duration::from_millis(100)) {
             Some(Ok(message)) if message.offset() == offset => {
-                let record = OwnedRecord::of(&message);
+                let record = RawMessage::of(&message).copy(&mut Block::default());
                 return record.map(Some).map_err(|error| StoreError::corrupt(PROBE, error));
             }
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(None),
@@ -374,14 +374,14 @@ impl ReaderThread {
         }
     }
 
-    /// Waits for a message, and takes what has come with it. What concerns the whole client
-    /// comes only by its own poll.
+    /// Waits for a message, and takes what has come with it. What concerns the whole client is
+    /// told only by its own poll.
     fn fetch(&mut self, bulk: &mut BulkReader<'_>) {
         match self.reader.poll(POLL) {
             None => {}
             Some(Ok(message)) => {
                 if let Some(taken) = self.taken.get_mut(&message.partition()) {
-                    taken.arrive(message.offset(), |_| OwnedRecord::of(&message));
+                    taken.arrive(message.offset(), |block| RawMessage::of(&message).copy(block));
                 }
                 self.fetch_many(bulk);
             }

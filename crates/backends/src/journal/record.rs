@@ -2,8 +2,6 @@
 //! again. It decodes nothing.
 
 use bytes::Bytes;
-use rdkafka::Timestamp as KafkaTimestamp;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
 use weir_core::Timestamp;
 
 /// What a record costs in memory beside its bytes.
@@ -49,26 +47,6 @@ pub struct NotBrokerTime {
 }
 
 impl OwnedRecord {
-    /// Copies a message.
-    pub(crate) fn of(message: &BorrowedMessage<'_>) -> Result<Self, NotBrokerTime> {
-        let KafkaTimestamp::LogAppendTime(broker_time_ms) = message.timestamp() else {
-            return Err(NotBrokerTime { offset: message.offset() });
-        };
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            let copy = |header: rdkafka::message::Header<'_, &[u8]>| {
-                (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
-            };
-            headers.iter().map(copy).collect()
-        });
-        Ok(Self {
-            offset: message.offset(),
-            broker_time_ms,
-            key: message.key().map(Bytes::copy_from_slice),
-            payload: message.payload().map(Bytes::copy_from_slice),
-            headers,
-        })
-    }
-
     /// About how many bytes of memory it holds.
     pub fn bytes_about(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 48).sum();

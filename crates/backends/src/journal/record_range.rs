@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use weir_core::Partition;
 
-use super::bulk::{Block, BulkReader};
+use super::bulk::{Block, BulkReader, RawMessage};
 use super::consumer::reader_config;
 use super::record::{NotBrokerTime, OwnedRecord};
 use crate::StoreError;
@@ -65,7 +65,9 @@ fn read(
     let mut heard_at = Instant::now();
     loop {
         let mut ended = match reader.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => range.take(message.offset(), |_| OwnedRecord::of(&message))?,
+            Some(Ok(message)) => {
+                range.take(message.offset(), |block| RawMessage::of(&message).copy(block))?
+            }
             Some(Err(error)) => range.said(error)?,
             None if heard_at.elapsed() > SILENCE_MAX => {
                 let reason = format!("partition {partition} did not answer for {SILENCE_MAX:?}");
