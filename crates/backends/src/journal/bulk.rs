@@ -35,7 +35,9 @@ impl<'a> BulkReader<'a> {
     }
 
     /// What has arrived, after waiting for it at most so long. Errors of the client as a whole
-    /// (brokers that are away) are not among it: they come by its own `poll`.
+    /// (brokers that are away) are not among it: one that stands in the queue behind a message is
+    /// taken out, and only the C library logs it; the client's own `poll` tells those that stand
+    /// first, as they come to do while nothing arrives.
     pub(super) fn read(&mut self, patience: Duration) -> Messages<'_> {
         self.found.clear();
         if !self.queue.pointer.is_null() {
