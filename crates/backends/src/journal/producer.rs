@@ -54,6 +54,8 @@ pub(crate) fn client_config(config: &KafkaConfig, role: &str) -> ClientConfig {
     for (name, value) in &config.settings {
         client.set(name, value);
     }
+    // Or asking for a topic that was deleted would make it again on a broker that may do so.
+    client.set("allow.auto.create.topics", "false");
     client
 }
 
