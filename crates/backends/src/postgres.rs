@@ -211,13 +211,16 @@ pub async fn name_topic(pool: &Pool, id: &str) -> Result<(), StoreError> {
         .map_err(|error| StoreError::postgres("note the topic's id", &error))
 }
 
-/// Answers when the ledger does.
+/// Answers when the ledger does, by a connection of the pool as any request would have.
 pub async fn ping(pool: &Pool) -> Result<(), StoreError> {
     const ATTEMPT: &str = "reach Postgres";
     match sqlx::query("SELECT 1").execute(pool).await {
         Ok(_) => Ok(()),
         // All connections are in use, or none can be made: the second has a reason.
-        Err(sqlx::Error::PoolTimedOut) => reach(ATTEMPT, &pool.connect_options()).await,
+        Err(sqlx::Error::PoolTimedOut) => {
+            reach(ATTEMPT, &pool.connect_options()).await?;
+            Err(StoreError::Transient { attempt: ATTEMPT, reason: "all connections are in use".to_owned() })
+        }
         Err(error) => Err(StoreError::postgres(ATTEMPT, &error)),
     }
 }

@@ -40,6 +40,19 @@ async fn a_begin_that_was_dropped_swallows_nobodys_work() {
     tokio::time::timeout(Duration::from_secs(10), pool.close()).await.unwrap();
 }
 
+/// A server that answers is of no use to requests that get no connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_connections_are_all_in_use_does_not_answer() {
+    let stack = local_stack::shared_for_tests().unwrap_or_else(|error| panic!("{error}"));
+    let config = PostgresConfig { url: stack.postgres_url(), connections_max: 1 };
+    let pool = postgres::connect(&config).await.unwrap();
+    let held = pool.acquire().await.unwrap();
+    let said = postgres::ping(&pool).await.unwrap_err();
+    assert!(said.is_transient() && said.to_string().contains("all connections are in use"), "{said}");
+    drop(held);
+    postgres::ping(&pool).await.unwrap();
+}
+
 /// Where nobody listens, host and port are said, and why; also where the server went away later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_said_with_its_place_and_the_reason() {
