@@ -16,6 +16,7 @@ pub mod world;
 
 pub mod billing;
 pub mod dead_letters;
+mod differences;
 pub mod ledger_check;
 pub mod outbox;
 

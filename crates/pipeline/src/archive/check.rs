@@ -19,11 +19,10 @@ use weir_metering::record::RecordBody;
 use weir_wire::batch_blob::decode_exceptions;
 
 use crate::counting::decoder::Decoder;
+use crate::differences::Differences;
 
 /// Files and batches that are read of the ledger at a time.
 const PAGE: i64 = 200;
-/// Differences kept for each partition; more are counted.
-const DIFFERENCES_MAX: usize = 20;
 
 /// What was found of one partition in one generation.
 #[derive(Clone, Debug)]
@@ -42,8 +41,9 @@ pub struct ArchiveCheck {
     pub batches: u64,
     /// Accepted events in them.
     pub events: u64,
-    /// What is wrong; empty when all is proved.
+    /// What is wrong; empty when all is proved. The first ones, and how many more.
     pub differences: Vec<String>,
+    found: Differences,
 }
 
 /// What was found of the whole archive.
@@ -104,6 +104,7 @@ async fn check_place(
         batches: 0,
         events: 0,
         differences: Vec::new(),
+        found: Differences::default(),
     };
     let mut expected = None;
     loop {
@@ -115,17 +116,13 @@ async fn check_place(
             known.insert(file.name(&of.kafka.usage_topic));
             if expected.is_some_and(|expected| expected != file.from) {
                 let gap = expected.unwrap_or_default();
-                found.differences.push(format!("offsets [{gap}, {}) are not archived", file.from));
+                found.found.add(format!("offsets [{gap}, {}) are not archived", file.from));
             }
             expected = Some(file.to);
             check_file(of, decoder, &file, &mut found).await?;
         }
     }
-    if found.differences.len() > DIFFERENCES_MAX {
-        let more = found.differences.len() - DIFFERENCES_MAX;
-        found.differences.truncate(DIFFERENCES_MAX);
-        found.differences.push(format!("and {more} more"));
-    }
+    found.differences = std::mem::take(&mut found.found).told();
     Ok(found)
 }
 
@@ -141,7 +138,7 @@ async fn check_file(
         Ok(reader) => reader,
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
-            found.differences.push(error.to_string());
+            found.found.add(error.to_string());
             return Ok(());
         }
     };
@@ -152,7 +149,7 @@ async fn check_file(
             Ok(records) => records,
             Err(error) => {
                 let name = file.name(&of.kafka.usage_topic);
-                found.differences.push(format!("{name} cannot be used: {error}"));
+                found.found.add(format!("{name} cannot be used: {error}"));
                 return Ok(());
             }
         };
@@ -233,7 +230,7 @@ impl<'a> Batches<'a> {
             }
             let decoded = decoder.decode(&schemas, record);
             let RecordBody::Event { event, .. } = decoded.body else {
-                found.differences.push(format!(
+                found.found.add(format!(
                     "offset {} was counted as an event, and is none in the archive",
                     record.offset
                 ));
@@ -257,12 +254,12 @@ impl<'a> Batches<'a> {
             let place = format!("batch [{}, {})", batch.from, batch.to);
             let counted = &batch.counts;
             if (*records, *events) != (counted.read, counted.accepted) {
-                found.differences.push(format!(
+                found.found.add(format!(
                     "{place}: {} records were read and {} accepted, the archive has {records} and {events}",
                     counted.read, counted.accepted
                 ));
             } else if *sum != batch.content_sum {
-                found.differences.push(format!(
+                found.found.add(format!(
                     "{place}: content sum {}, the archive's events have {sum}",
                     batch.content_sum
                 ));

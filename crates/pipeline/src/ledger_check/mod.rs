@@ -21,10 +21,8 @@ use weir_backends::{StoreError, catalog};
 use weir_core::HashKey;
 use weir_metering::outcome::Counts;
 
+use crate::differences::Differences;
 use crate::recount::Meters;
-
-/// Differences kept for each partition; more are counted.
-const DIFFERENCES_MAX: usize = 20;
 
 /// What was found in one partition.
 #[derive(Clone, Debug)]
@@ -45,7 +43,7 @@ pub struct PartitionCheck {
     pub differences: Vec<String>,
     /// What could not be looked at, and why.
     pub notes: Vec<String>,
-    differences_left_out: u64,
+    found: Differences,
 }
 
 /// Checks every partition. `series_max` is the bound on a tenant's series of a meter that
@@ -82,22 +80,16 @@ impl PartitionCheck {
             usage_rows: 0,
             differences: Vec::new(),
             notes: Vec::new(),
-            differences_left_out: 0,
+            found: Differences::default(),
         }
     }
 
     fn differs(&mut self, what: String) {
-        if self.differences.len() < DIFFERENCES_MAX {
-            self.differences.push(what);
-        } else {
-            self.differences_left_out += 1;
-        }
+        self.found.add(what);
     }
 
     fn end(mut self) -> Self {
-        if self.differences_left_out > 0 {
-            self.differences.push(format!("and {} more", self.differences_left_out));
-        }
+        self.differences = std::mem::take(&mut self.found).told();
         self
     }
 }
