@@ -40,6 +40,9 @@ pub struct PartitionStatus {
     pub step: Step,
     /// How many steps its worker has begun.
     pub steps: u64,
+    /// How often something of what precedes counting was done: batches folded, ids read again.
+    #[serde(skip)]
+    pub prepared: u64,
     /// The last error, if any, be it over or not.
     pub last_error: Option<String>,
 }
@@ -150,6 +153,13 @@ impl PipelineStatus {
         if let Some(status) = self.inner().partitions.get_mut(&partition) {
             status.step = step;
             status.steps = status.steps.wrapping_add(1);
+        }
+    }
+
+    /// Notes that a part of what precedes counting a partition was done.
+    pub(crate) fn prepared(&self, partition: Partition) {
+        if let Some(status) = self.inner().partitions.get_mut(&partition) {
+            status.prepared = status.prepared.wrapping_add(1);
         }
     }
 

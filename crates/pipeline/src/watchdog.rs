@@ -58,7 +58,8 @@ impl<T: PartialEq> Since<T> {
 /// What was seen of a partition.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    next_offset: Since<i64>,
+    /// The next offset, and how much was done before it is counted from.
+    moved_to: Since<(i64, u64)>,
     steps: Since<u64>,
 }
 
@@ -119,17 +120,18 @@ impl Watchdog {
     }
 
     fn look_at(&mut self, partition: Partition, status: &PartitionStatus, now: Moment) -> Option<String> {
-        let PartitionStatus { next_offset, step, steps, .. } = *status;
+        let PartitionStatus { next_offset, step, steps, prepared, .. } = *status;
+        let moved_to = (next_offset, prepared);
         let seen = self
             .partitions
             .entry(partition)
-            .or_insert(Seen { next_offset: Since::new(next_offset, now), steps: Since::new(steps, now) });
-        seen.next_offset.follow(next_offset, now);
+            .or_insert(Seen { moved_to: Since::new(moved_to, now), steps: Since::new(steps, now) });
+        seen.moved_to.follow(moved_to, now);
         seen.steps.follow(steps, now);
         if !waits(status) {
-            seen.next_offset.began = now;
+            seen.moved_to.began = now;
         }
-        let stands = seen.next_offset.began;
+        let stands = seen.moved_to.began;
         (stands.lasted(now) >= self.bound).then(|| {
             format!(
                 "partition {partition} stands at offset {next_offset} {}, though records wait: it has been {} {}",
@@ -280,6 +282,23 @@ mod tests {
             Some("(0 s)"),
         ]);
         check(&looks, &expected);
+    }
+
+    #[test]
+    fn a_partition_whose_ids_are_read_again_moves_until_no_more_are_read() {
+        let mut watchdog = Watchdog::new(Duration::from_secs(60));
+        let began = Instant::now();
+        let mut look = |seconds: u64, prepared| {
+            let now = Moment { at: began + Duration::from_secs(seconds), shown: Timestamp::EPOCH };
+            let one = PartitionStatus { step: Step::RecallingIds, prepared, ..PartitionStatus::default() };
+            let status = StatusSnapshot { partitions: [(3, one)].into(), ..StatusSnapshot::default() };
+            watchdog.look(now, &status).partitions.get(&3).cloned()
+        };
+        for tens in 0..12 {
+            assert_eq!(look(tens * 10, tens), None);
+        }
+        assert_eq!(look(169, 11), None);
+        assert!(look(170, 11).unwrap().contains("reading event ids again"));
     }
 
     #[test]

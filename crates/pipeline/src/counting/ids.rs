@@ -167,6 +167,7 @@ async fn recall_gap<W: World>(
             let reason = format!("offset {offset} was counted as an event, and cannot be read as one now");
             StoreError::corrupt("read event ids again", reason)
         })?;
+        shared.status.prepared(row.partition);
     }
     Ok(shard)
 }

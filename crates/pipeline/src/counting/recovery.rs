@@ -60,7 +60,9 @@ pub(crate) async fn take_partition<W: World>(
     let missing = shared.ledger.exceptions((partition, generation), row.projected_to, 1).await?;
     shared.projection.own(&row, token, missing.first().map(|batch| batch.broker_time_max));
     shared.status.step(partition, Step::Folding);
-    fold::fold_partition(&shared.ledger, partition).await?;
+    while !fold::fold_step(&shared.ledger, partition).await? {
+        shared.status.prepared(partition);
+    }
     shared.status.step(partition, Step::Taking);
     let files = ids::open(shared, &row).await?;
     let (shard, catalogue) = rebuild(shared, &row).await?;
