@@ -212,8 +212,8 @@ async fn fit_settings(aggregator: &Aggregator) -> Result<SettingsWatch, Pipeline
         aggregator;
     let archiving = archive.as_ref().map(|_| archiving);
     let promises = Promises::new(settings, archiving, *single_node);
-    let watch = SettingsWatch::connect(kafka, pool, promises).await?;
-    settings_watch::tell(watch.look().await?, status, metrics);
+    let mut watch = SettingsWatch::connect(kafka, pool, promises).await?;
+    settings_watch::tell(watch.begin().await?, status, metrics);
     match status.refusal() {
         Some(reason) => Err(PipelineError::Settings(reason)),
         None => Ok(watch),

@@ -57,6 +57,20 @@ pub struct SettingsWatch {
     topics: TopicSettings,
     pool: Pool,
     promises: Promises,
+    /// What each server was found to have when it last answered.
+    known: Known,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    kafka: Vec<Finding>,
+    postgres: Vec<Finding>,
+}
+
+impl Known {
+    fn all(&self) -> Vec<Finding> {
+        self.kafka.iter().chain(&self.postgres).cloned().collect()
+    }
 }
 
 impl SettingsWatch {
@@ -65,7 +79,8 @@ impl SettingsWatch {
     /// # Errors
     /// When Kafka's client cannot be made.
     pub async fn connect(kafka: &KafkaConfig, pool: &Pool, promises: Promises) -> Result<Self, StoreError> {
-        Ok(Self { topics: TopicSettings::connect(kafka).await?, pool: pool.clone(), promises })
+        let topics = TopicSettings::connect(kafka).await?;
+        Ok(Self { topics, pool: pool.clone(), promises, known: Known::default() })
     }
 
     /// Everything that is wrong now.
@@ -73,23 +88,59 @@ impl SettingsWatch {
     /// # Errors
     /// When a server does not answer, or a topic is not there.
     pub async fn look(&self) -> Result<Vec<Finding>, StoreError> {
-        let mut found = self.topics.findings(&self.promises.topics).await?;
-        found.extend(ledger_settings::findings(&self.pool, self.promises.single_node).await?);
-        Ok(found)
+        self.clone().begin().await
+    }
+
+    async fn look_at_kafka(&self) -> Result<Vec<Finding>, StoreError> {
+        self.topics.findings(&self.promises.topics).await
+    }
+
+    async fn look_at_postgres(&self) -> Result<Vec<Finding>, StoreError> {
+        ledger_settings::findings(&self.pool, self.promises.single_node).await
+    }
+
+    /// As [`SettingsWatch::look`]; what is found is known from then on.
+    ///
+    /// # Errors
+    /// When a server does not answer, or a topic is not there.
+    pub(crate) async fn begin(&mut self) -> Result<Vec<Finding>, StoreError> {
+        let (kafka, postgres) = (self.look_at_kafka().await?, self.look_at_postgres().await?);
+        self.known = Known { kafka, postgres };
+        Ok(self.known.all())
+    }
+
+    /// Everything that is wrong, as far as it is known: of a server that does not tell its
+    /// settings, what it last told, and that it does not.
+    pub(crate) async fn look_again(&mut self) -> Vec<Finding> {
+        let mut silent = Vec::new();
+        match self.look_at_kafka().await {
+            Ok(found) => self.known.kafka = found,
+            Err(error) => silent.push(unseen("Kafka", &error)),
+        }
+        match self.look_at_postgres().await {
+            Ok(found) => self.known.postgres = found,
+            Err(error) => silent.push(unseen("Postgres", &error)),
+        }
+        self.known.all().into_iter().chain(silent).collect()
     }
 
     /// Looks and tells, for ever.
-    pub(crate) async fn run(self, status: Arc<PipelineStatus>, metrics: Arc<PipelineMetrics>) -> Infallible {
+    pub(crate) async fn run(
+        mut self,
+        status: Arc<PipelineStatus>,
+        metrics: Arc<PipelineMetrics>,
+    ) -> Infallible {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            // A server that is away is told by whoever needs it; what is known stays so.
-            if let Ok(found) = self.look().await {
-                tell(found, &status, &metrics);
-            }
+            tell(self.look_again().await, &status, &metrics);
         }
     }
+}
+
+fn unseen(server: &str, error: &StoreError) -> Finding {
+    Finding { refuses: false, words: format!("{server}'s settings cannot be looked at: {error}") }
 }
 
 /// Tells what was found: in the status and the metrics, and in the log where it is new.

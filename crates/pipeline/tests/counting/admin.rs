@@ -40,17 +40,17 @@ fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(BOUND)).request_timeout(Some(BOUND))
 }
 
-/// How many partitions the usage topic has; none where there is no such topic.
-fn partitions(kafka: &KafkaConfig) -> usize {
+/// How many partitions a topic has; none where there is no such topic.
+pub(crate) fn partitions(kafka: &KafkaConfig, topic: &str) -> usize {
     let consumer: BaseConsumer = client(kafka).create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(&kafka.usage_topic), BOUND).unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), BOUND).unwrap();
     metadata.topics().iter().map(|topic| topic.partitions().len()).sum()
 }
 
 /// Waits until the usage topic has so many partitions.
 async fn until_partitions(kafka: &KafkaConfig, count: usize) {
     until(&format!("{count} partitions of the topic"), BOUND, || async {
-        let found = partitions(kafka);
+        let found = partitions(kafka, &kafka.usage_topic);
         ensure!(found == count, "it has {found}");
         Ok(Some(()))
     })
@@ -64,6 +64,13 @@ pub(crate) async fn delete(kafka: &KafkaConfig) {
         deleted.unwrap();
     }
     until_partitions(kafka, 0).await;
+}
+
+/// Deletes the topic of invoice numbers, which counting does not need.
+pub(crate) async fn delete_invoices(kafka: &KafkaConfig) {
+    for deleted in admin(kafka).delete_topics(&[&kafka.invoices_topic], &options()).await.unwrap() {
+        deleted.unwrap();
+    }
 }
 
 /// Deletes the usage topic and makes an empty one of the same name and settings.

@@ -204,3 +204,26 @@ async fn a_setting_that_only_may_do_harm_is_told_and_counting_goes_on() {
     assert_eq!(started.running.status.problems(), Vec::<String>::new());
     started.running.stop().await;
 }
+
+/// The other server's settings are told all the same, what was known stays so, and asking makes
+/// no topic, though the broker would make any that it is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_tell_its_settings_is_told_and_hides_nothing() {
+    let house = House::build(stack(), "untold").await;
+    admin::alter(&house.kafka, "max.message.bytes", "1048588").await;
+    let running = house.start_with(|aggregator| aggregator.single_node = false);
+    running.until_counting(4).await;
+    const TOLD: [&str; 3] =
+        ["max.message.bytes=1048588", "no synchronous standby", "Kafka's settings cannot be looked at: "];
+    admin::delete_invoices(&house.kafka).await;
+    until("all three to be told", Duration::from_secs(40), || async {
+        let told = running.status.snapshot().settings;
+        let holds = |words: &&str| told.iter().any(|one| !one.refuses && one.words.contains(words));
+        ensure!(TOLD.iter().all(holds), "{told:?}");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(admin::partitions(&house.kafka, &house.kafka.invoices_topic), 0);
+    running.stop().await;
+}
