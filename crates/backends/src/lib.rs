@@ -12,6 +12,7 @@ pub mod journal;
 pub mod ledger;
 pub mod ledger_audit;
 pub mod ledger_settings;
+mod offsets;
 pub mod outbox;
 pub mod postgres;
 pub mod private_address;

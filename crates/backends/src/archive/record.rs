@@ -8,6 +8,7 @@ use weir_core::{Generation, Partition, Timestamp};
 use weir_wire::archive_file::{ArchiveSum, EncodedArchiveFile};
 
 use crate::StoreError;
+use crate::offsets;
 use crate::postgres::Pool;
 
 const ATTEMPT: &str = "read the records of the archive";
@@ -180,33 +181,20 @@ pub async fn record(pool: &Pool, file: &EncodedArchiveFile) -> Result<bool, Stor
 /// The file that begins last at or before an offset.
 pub async fn last_from(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     offset: i64,
 ) -> Result<Option<ArchivedFile>, StoreError> {
-    sqlx::query_as(LAST)
-        .bind(partition)
-        .bind(generation)
-        .bind(offset)
-        .fetch_optional(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+    offsets::one_at(pool, LAST, ATTEMPT, place, offset).await
 }
 
 /// Up to `count` files that begin at or after an offset.
 pub async fn next(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     offset: i64,
     count: i64,
 ) -> Result<Vec<ArchivedFile>, StoreError> {
-    sqlx::query_as(NEXT)
-        .bind(partition)
-        .bind(generation)
-        .bind(offset)
-        .bind(count)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+    offsets::some_from(pool, NEXT, ATTEMPT, place, (offset, count)).await
 }
 
 /// Every partition and generation of which something is archived.
@@ -236,16 +224,9 @@ pub async fn totals(
 /// Up to `count` batches that begin at or after an offset.
 pub async fn batches(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     offset: i64,
     count: i64,
 ) -> Result<Vec<CountedBatch>, StoreError> {
-    sqlx::query_as(PENDING)
-        .bind(partition)
-        .bind(generation)
-        .bind(offset)
-        .bind(count)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| StoreError::postgres("read what is still to be archived", &error))
+    offsets::some_from(pool, PENDING, "read what is still to be archived", place, (offset, count)).await
 }

@@ -7,6 +7,7 @@ use weir_metering::outcome::Exception;
 use weir_wire::batch_blob::decode_exceptions;
 
 use crate::StoreError;
+use crate::offsets;
 use crate::postgres::Pool;
 
 const ATTEMPT: &str = "read the chain of batches";
@@ -53,18 +54,13 @@ const HOLDING: &str = "SELECT from_offset FROM (
 /// Up to `count` batches from the one that begins at `from` on.
 pub async fn exceptions(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     from: i64,
     count: i64,
 ) -> Result<Vec<BatchExceptions>, StoreError> {
-    let rows: Vec<ExceptionsRow> = sqlx::query_as(EXCEPTIONS)
-        .bind(partition)
-        .bind(generation)
-        .bind(from)
-        .bind(count)
-        .fetch_all(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
+    let rows: Vec<ExceptionsRow> =
+        offsets::some_from(pool, EXCEPTIONS, ATTEMPT, place, (from, count)).await?;
+    let (partition, _) = place;
     let mut expected = from;
     rows.into_iter()
         .map(|row| {
@@ -104,30 +100,19 @@ pub async fn first_reaching(
 /// Where the batch begins that holds `offset`; `None` when no batch does.
 pub async fn holding(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     offset: i64,
 ) -> Result<Option<i64>, StoreError> {
-    sqlx::query_scalar(HOLDING)
-        .bind(partition)
-        .bind(generation)
-        .bind(offset)
-        .fetch_optional(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))
+    let found: Option<(i64,)> = offsets::one_at(pool, HOLDING, ATTEMPT, place, offset).await?;
+    Ok(found.map(|(from,)| from))
 }
 
 /// The running maximum of broker time below `offset`, where a batch ends there.
 pub async fn broker_time_before(
     pool: &Pool,
-    (partition, generation): (Partition, Generation),
+    place: (Partition, Generation),
     offset: i64,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let time: Option<DateTime<Utc>> = sqlx::query_scalar(TIME_BEFORE)
-        .bind(partition)
-        .bind(generation)
-        .bind(offset)
-        .fetch_optional(pool)
-        .await
-        .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
-    Ok(time.map(Timestamp::from))
+    let time: Option<(DateTime<Utc>,)> = offsets::one_at(pool, TIME_BEFORE, ATTEMPT, place, offset).await?;
+    Ok(time.map(|(time,)| Timestamp::from(time)))
 }
