@@ -46,48 +46,46 @@ struct Series {
 impl SeriesTable {
     /// Adds usage in an hour to a series.
     pub(super) fn add(&mut self, number: u32, hour: Timestamp, part: &Part) {
-        let series = &mut self.series[at(number)];
-        let Some((first, _)) = series.added else {
-            series.added = Some((hour, part.alone()));
-            self.changed.push(number);
-            return;
-        };
-        let place = if first == hour {
-            series.added.as_mut()
-        } else {
-            series.added_beside.iter_mut().find(|(other, _)| *other == hour)
-        };
-        match place {
-            Some((_, usage)) => {
+        match self.added(number, hour) {
+            Some(usage) => {
                 let merged = usage.add(part);
                 assert!(merged.is_ok(), "a batch cannot hold the 10^14 events that a sum needs to overflow");
             }
-            None => series.added_beside.push((hour, part.alone())),
+            None => self.begin(number, hour, part.alone()),
         }
     }
 
     /// Adds what an adjustment changes in an hour to a series.
     pub(super) fn merge(&mut self, number: u32, hour: Timestamp, change: &Aggregate) {
-        let series = &mut self.series[at(number)];
-        let Some((first, _)) = series.added else {
-            series.added = Some((hour, change.clone()));
-            self.changed.push(number);
-            return;
-        };
-        let place = if first == hour {
-            series.added.as_mut()
-        } else {
-            series.added_beside.iter_mut().find(|(other, _)| *other == hour)
-        };
-        match place {
-            Some((_, usage)) => {
+        match self.added(number, hour) {
+            Some(usage) => {
                 let merged = usage.merge(change.clone());
                 assert!(
                     merged.is_ok(),
                     "a batch cannot hold the 10^6 adjustments that a sum needs to overflow"
                 );
             }
-            None => series.added_beside.push((hour, change.clone())),
+            None => self.begin(number, hour, change.clone()),
+        }
+    }
+
+    /// What the batch under way has added to a series in an hour, if anything.
+    fn added(&mut self, number: u32, hour: Timestamp) -> Option<&mut Aggregate> {
+        let series = &mut self.series[at(number)];
+        match &mut series.added {
+            Some((first, usage)) if *first == hour => Some(usage),
+            _ => series.added_beside.iter_mut().find(|(other, _)| *other == hour).map(|(_, usage)| usage),
+        }
+    }
+
+    /// Keeps the first that the batch under way adds to a series in an hour.
+    fn begin(&mut self, number: u32, hour: Timestamp, usage: Aggregate) {
+        let series = &mut self.series[at(number)];
+        if series.added.is_some() {
+            series.added_beside.push((hour, usage));
+        } else {
+            series.added = Some((hour, usage));
+            self.changed.push(number);
         }
     }
 
