@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::table::{self, Cell};
 
 use super::ledger_pool;
+use super::proof::{result, verdict};
 
 /// The archive that is configured, if one is.
 pub(crate) fn open(config: &Config) -> Result<Option<Archive>, StoreError> {
@@ -118,26 +119,15 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
         );
     }
     let proved = report.checks.iter().all(|check| check.differences.is_empty());
-    eprintln!(
-        "{}",
-        if proved {
-            "Proved: the archive holds what was counted, as far as it reaches."
-        } else {
-            "The archive does not hold what was counted; see above."
-        }
-    );
-    Ok(proved)
+    let yes = "Proved: the archive holds what was counted, as far as it reaches.";
+    Ok(verdict(proved, yes, "The archive does not hold what was counted; see above."))
 }
 
 fn check_row(check: &ArchiveCheck) -> Vec<Cell> {
     let numbers = [check.files, check.file_bytes, check.records, check.batches, check.events];
-    let result = match check.differences.len() {
-        0 => "ok".to_owned(),
-        count => format!("{count} differences"),
-    };
     [Cell::from(check.partition), Cell::from(check.generation)]
         .into_iter()
         .chain(numbers.map(Cell::from))
-        .chain(std::iter::once(Cell::from(result)))
+        .chain(std::iter::once(result(&check.differences)))
         .collect()
 }

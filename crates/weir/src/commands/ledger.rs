@@ -9,6 +9,7 @@ use crate::cli::{Ledger, Output};
 use crate::config::Config;
 use crate::table::{self, Cell};
 
+use super::proof::{result, verdict};
 use super::{accept_topic, ledger_pool};
 
 /// Shows where counting stands, or proves it.
@@ -86,15 +87,8 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
         }
     }
     let proved = checks.iter().all(|check| check.differences.is_empty());
-    eprintln!(
-        "{}",
-        if proved {
-            "Proved: nothing lost, nothing counted twice."
-        } else {
-            "The ledger does not agree with itself; see above."
-        }
-    );
-    Ok(proved)
+    let yes = "Proved: nothing lost, nothing counted twice.";
+    Ok(verdict(proved, yes, "The ledger does not agree with itself; see above."))
 }
 
 fn check_row(check: &PartitionCheck) -> Vec<Cell> {
@@ -110,14 +104,9 @@ fn check_row(check: &PartitionCheck) -> Vec<Cell> {
         check.events,
         check.usage_rows,
     ];
-    let result = if check.differences.is_empty() {
-        "ok".to_owned()
-    } else {
-        format!("{} differences", check.differences.len())
-    };
     std::iter::once(Cell::from(check.partition.partition))
         .chain(numbers.map(Cell::from))
-        .chain(std::iter::once(Cell::from(result)))
+        .chain(std::iter::once(result(&check.differences)))
         .collect()
 }
 

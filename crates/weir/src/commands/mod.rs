@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod plane;
 mod projection;
+mod proof;
 mod serve;
 
 use std::process::ExitCode;
