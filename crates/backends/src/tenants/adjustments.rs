@@ -183,8 +183,7 @@ fn is_same(
         Change::Void { .. } => "the event was asked to be taken out already".to_owned(),
         Change::Entry(_) => format!("another adjustment of this tenant has the id {}", adjustment.id),
     };
-    let became =
-        if *counted { "" } else { " (not counted; asked for in the same words, it is sent again)" };
+    let became = if *counted { "" } else { " (not counted; asked for in the same words, it is sent again)" };
     Err(TenantError::State(format!("{what}, by {by}: {because}{became}")))
 }
 
