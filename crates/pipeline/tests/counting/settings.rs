@@ -217,7 +217,7 @@ async fn a_server_that_does_not_tell_its_settings_is_told_and_hides_nothing() {
         ["max.message.bytes=1048588", "no synchronous standby", "Kafka's settings cannot be looked at: "];
     admin::delete_invoices(&house.kafka).await;
     until("all three to be told", Duration::from_secs(40), || async {
-        let told = running.status.snapshot().settings;
+        let told = running.status.snapshot().settings.unwrap_or_default();
         let holds = |words: &&str| told.iter().any(|one| !one.refuses && one.words.contains(words));
         ensure!(TOLD.iter().all(holds), "{told:?}");
         Ok(Some(()))
