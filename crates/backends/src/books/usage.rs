@@ -6,10 +6,9 @@
 //! them, `latest` the value with the latest (event time, offset), `unique` counts each
 //! different value once.
 
-use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 use weir_billing::{MeterName, UsageOfPeriod};
-use weir_core::{Partition, Position, Quantity, Span, TenantId, Timestamp};
+use weir_core::{Partition, Position, Quantity, Span, TenantId};
 use weir_metering::meter::{Aggregation, MeterKey};
 
 use super::failed;
@@ -23,8 +22,6 @@ const ATTEMPT: &str = "read the usage of a period";
 pub struct PeriodUsage {
     /// Everything below is in the totals.
     pub cut: Position,
-    /// The running maximum of broker time below the cut.
-    pub folded_broker_time: Timestamp,
     /// By rising meter.
     pub meters: Vec<MeterTotals>,
 }
@@ -67,7 +64,6 @@ struct Row {
     partition: i32,
     generation: i32,
     folded_to: i64,
-    folded_broker_time: Option<DateTime<Utc>>,
     meter: Option<String>,
     sum: Option<String>,
     max: Option<String>,
@@ -77,18 +73,11 @@ struct Row {
     event_count: Option<i64>,
 }
 
-const USAGE: &str = "WITH reached AS (
-        SELECT p.partition, p.generation, p.folded_to,
-            (SELECT b.broker_time_max FROM batch b
-             WHERE b.partition = p.partition
-               AND (b.generation < p.generation OR (b.generation = p.generation AND b.to_offset <= p.folded_to))
-             ORDER BY b.generation DESC, b.from_offset DESC LIMIT 1) AS folded_broker_time
-        FROM journal_partition p WHERE p.partition = ANY ($2))
-    SELECT a.place, r.partition, r.generation, r.folded_to, r.folded_broker_time,
+const USAGE: &str = "SELECT a.place, p.partition, p.generation, p.folded_to,
         u.meter, u.sum, u.max, u.min, u.latest, coalesce(q.unique_count, 0) AS unique_count, u.event_count
     FROM unnest($1::integer[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[])
         AS a (place, partition, tenant, starts_at, ends_at)
-    JOIN reached r ON r.partition = a.partition
+    JOIN journal_partition p ON p.partition = a.partition
     LEFT JOIN LATERAL (
         SELECT meter, sum(quantity)::text AS sum, max(quantity)::text AS max, min(quantity)::text AS min,
             ((array_agg(quantity ORDER BY latest_at DESC, latest_offset DESC, quantity DESC)
@@ -141,11 +130,7 @@ impl Row {
     /// How far usage is folded, and nothing used yet.
     fn reached(&self) -> PeriodUsage {
         let (generation, partition, offset) = (self.generation, self.partition, self.folded_to);
-        PeriodUsage {
-            cut: Position { generation, partition, offset },
-            folded_broker_time: self.folded_broker_time.map_or(Timestamp::EPOCH, Timestamp::from),
-            meters: Vec::new(),
-        }
+        PeriodUsage { cut: Position { generation, partition, offset }, meters: Vec::new() }
     }
 
     fn totals(self) -> Result<Option<MeterTotals>, StoreError> {

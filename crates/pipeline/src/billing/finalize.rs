@@ -20,7 +20,6 @@ use super::run::Run;
 use crate::world::{Books, FinalizingDocuments};
 
 /// Where a document stands: whose period, the how-manieth of it, rated by which plan.
-#[derive(Clone)]
 pub(super) struct Place<'a> {
     pub(super) subscription: Subscription,
     pub(super) period: Span,

@@ -217,7 +217,6 @@ impl Servers {
         };
         Some(PeriodUsage {
             cut: Position { generation: row.generation, partition, offset },
-            folded_broker_time: self.folded_broker_time(partition),
             meters: by_meter.into_iter().map(totals).collect(),
         })
     }
