@@ -2,28 +2,28 @@
 //! numbers. At least once, under one id, with a schedule that spans three days.
 //! What is told was decided elsewhere, in the transaction that wrote the row.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::Value;
-use standardwebhooks::Webhook;
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_backends::StoreError;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::{OutgoingRecord, Producer};
-use weir_backends::outbox::{self, Attempt, DueMessage, Lane, OutboxKind};
+use weir_backends::outbox::{Attempt, DueMessage, Lane, OutboxKind};
 use weir_backends::postgres::Pool;
-use weir_backends::private_address::is_private;
 use weir_wire::alert::WebhookEvent;
 use weir_wire::usage_record::{CONTROL_ADJUSTMENT, CONTROL_LIMITS, HEADER_CONTROL};
 
+use crate::clock::Clock;
+use crate::world::{
+    HttpReceivers, JournalWriter, Letter, Outbox, PostgresLedger, Receivers, Runtime, Servers, Stopped,
+    Tasks, TokioRuntime, Unsendable, World,
+};
+
 /// When a webhook that failed is tried again: Standard Webhooks' schedule, about three days.
 const RETRY_AFTER_S: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
-/// How long a receiver may take to answer.
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the outbox is looked at when it was empty.
 const IDLE: Duration = Duration::from_millis(100);
 /// Messages of a lane that are delivered side by side.
@@ -32,15 +32,17 @@ const UNDER_WAY_MAX: usize = 64;
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What delivery needs.
-pub struct Delivery {
-    /// The ledger.
-    pub pool: Pool,
+pub struct Delivery<W: World> {
+    /// Messages that wait.
+    pub outbox: W::Outbox,
     /// For topics.
-    pub producer: Producer,
+    pub writer: W::Writer,
+    /// For webhooks.
+    pub receivers: W::Receivers,
+    /// Time and tasks.
+    pub runtime: W::Runtime,
     /// Names of the topics.
     pub kafka: KafkaConfig,
-    /// Whether webhooks may go to private addresses (development, or a private network).
-    pub allow_private: bool,
     /// Counters.
     pub metrics: Arc<OutboxMetrics>,
 }
@@ -94,19 +96,41 @@ impl OutboxMetrics {
     }
 }
 
-impl Delivery {
+impl Delivery<Servers> {
+    /// Delivery in the world of the product. `allow_private`: whether webhooks may go to
+    /// private addresses.
+    pub fn of_servers(
+        pool: Pool,
+        producer: Producer,
+        kafka: KafkaConfig,
+        allow_private: bool,
+        metrics: Arc<OutboxMetrics>,
+    ) -> Self {
+        Self {
+            outbox: PostgresLedger::new(pool),
+            writer: producer,
+            receivers: HttpReceivers { allow_private },
+            runtime: TokioRuntime::new(Clock::default()),
+            kafka,
+            metrics,
+        }
+    }
+}
+
+impl<W: World> Delivery<W> {
     /// Delivers until told to stop. Errors of the stores are logged and tried again.
     pub async fn run(self, stop: CancellationToken) {
         let delivery = Arc::new(self);
         tokio::join!(
-            delivery.run_lane(Lane::Topics, &stop),
-            delivery.run_lane(Lane::Webhooks, &stop),
+            Arc::clone(&delivery).run_lane(Lane::Topics, &stop),
+            Arc::clone(&delivery).run_lane(Lane::Webhooks, &stop),
             delivery.count(&stop),
         );
     }
 
-    async fn run_lane(self: &Arc<Self>, lane: Lane, stop: &CancellationToken) {
-        let mut under_way = JoinSet::new();
+    /// Delivers the messages of one lane until told to stop.
+    pub async fn run_lane(self: Arc<Self>, lane: Lane, stop: &CancellationToken) {
+        let mut under_way = UnderWay { tasks: self.runtime.tasks(), count: 0 };
         while !stop.is_cancelled() {
             let found = match self.begin_due(lane, &mut under_way).await {
                 Ok(found) => found,
@@ -115,19 +139,18 @@ impl Delivery {
                     0
                 }
             };
-            while let Some(ended) = under_way.try_join_next() {
-                settled(ended);
-            }
+            under_way.take_ended().await;
             if found == 0 {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
-                    Some(ended) = under_way.join_next(), if under_way.len() >= UNDER_WAY_MAX => settled(ended),
-                    () = tokio::time::sleep(IDLE) => {}
+                    () = under_way.one_ends(), if under_way.count >= UNDER_WAY_MAX => {}
+                    () = self.runtime.sleep(IDLE) => {}
                 }
             }
         }
-        while let Some(ended) = under_way.join_next().await {
-            settled(ended);
+        while under_way.count > 0 {
+            under_way.one_ends().await;
         }
     }
 
@@ -135,35 +158,40 @@ impl Delivery {
     async fn begin_due(
         self: &Arc<Self>,
         lane: Lane,
-        under_way: &mut JoinSet<Result<(), StoreError>>,
+        under_way: &mut UnderWay<<W::Runtime as Runtime>::Tasks>,
     ) -> Result<usize, StoreError> {
-        let room = i64::try_from(UNDER_WAY_MAX.saturating_sub(under_way.len())).unwrap_or(0);
+        let room = i64::try_from(UNDER_WAY_MAX.saturating_sub(under_way.count)).unwrap_or(0);
         if room == 0 {
             return Ok(0);
         }
-        let due = outbox::claim(&self.pool, lane, room).await?;
+        let due = self.outbox.claim(lane, room).await?;
         let found = due.len();
         for message in due {
             let delivery = Arc::clone(self);
-            under_way.spawn(async move {
-                let attempt = delivery.attempt(&message).await;
-                delivery.metrics.attempted(&message, &attempt);
-                outbox::settle(&delivery.pool, &message.message.id, &attempt).await
-            });
+            under_way.begin(async move { delivery.deliver(&message).await });
         }
         Ok(found)
+    }
+
+    async fn deliver(&self, due: &DueMessage) {
+        let attempt = self.attempt(due).await;
+        self.metrics.attempted(due, &attempt);
+        if let Err(error) = self.outbox.settle(&due.message.id, &attempt).await {
+            tracing::warn!(%error, "a message may be delivered once more");
+        }
     }
 
     /// Keeps the gauge of waiting messages up to date.
     async fn count(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             // A ledger that is away is told of by those who deliver.
-            for (kind, count) in outbox::pending(&self.pool).await.unwrap_or_default() {
+            for (kind, count) in self.outbox.pending().await.unwrap_or_default() {
                 self.metrics.pending.with_label_values(&[kind.as_str()]).set(count);
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(COUNT_EVERY) => {}
+                () = self.runtime.sleep(COUNT_EVERY) => {}
             }
         }
     }
@@ -172,7 +200,7 @@ impl Delivery {
         if due.message.kind == OutboxKind::Webhook {
             return self.post(due).await;
         }
-        match self.producer.send(self.record(due)).await {
+        match self.writer.send(self.record(due)).await {
             Ok(_) => Attempt::Delivered,
             Err(error) => Attempt::RetryAfterMs(2_000, error.to_string()),
         }
@@ -199,103 +227,75 @@ impl Delivery {
     }
 
     async fn post(&self, due: &DueMessage) -> Attempt {
-        let (Some(url), Some(secret)) = (&due.url, &due.secret) else {
+        let (Some(url), Some(secret)) = (due.url.clone(), due.secret.clone()) else {
             return Attempt::GivenUp("the webhook endpoint was removed or switched off".to_owned());
         };
         // One id for one event, whichever endpoint it goes to.
         let id = due.message.id.rsplit_once('.').map_or(due.message.id.as_str(), |(event, _)| event);
-        let body = body_bytes(&due.message.body);
-        let sent = match self.send_signed(url, secret, id, &body).await {
-            Ok(sent) => sent,
+        let letter = Letter { url, secret, id: id.to_owned(), body: body_bytes(&due.message.body) };
+        let answered = match self.receivers.post(letter).await {
+            Ok(answered) => answered,
             Err(Unsendable::Never(why)) => return Attempt::GivenUp(why),
-            Err(Unsendable::Now(why)) => return self.later(due, None, why),
+            Err(Unsendable::Now(why)) => return later(due, None, why),
         };
-        let status = sent.status();
-        let after =
-            sent.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
-        match status.as_u16() {
+        match answered.status {
             200..=299 => Attempt::Delivered,
             410 => Attempt::EndpointGone("the receiver answered 410 Gone".to_owned()),
-            _ => self.later(due, after, format!("the receiver answered {status}")),
-        }
-    }
-
-    async fn send_signed(
-        &self,
-        url: &str,
-        secret: &str,
-        id: &str,
-        body: &[u8],
-    ) -> Result<reqwest::Response, Unsendable> {
-        let never = |error: &dyn std::fmt::Display| Unsendable::Never(error.to_string());
-        let now = chrono::Utc::now().timestamp();
-        let signature = Webhook::new(secret)
-            .and_then(|webhook| webhook.sign(id, now, body))
-            .map_err(|error| never(&error))?;
-        let url: reqwest::Url = url.parse().map_err(|error| never(&error))?;
-        let client = self.client_for(&url).await?;
-        let request = client
-            .post(url)
-            .header("content-type", "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", signature)
-            .body(body.to_vec());
-        request.send().await.map_err(|error| Unsendable::Now(error.to_string()))
-    }
-
-    /// A client that follows no redirects and is pinned to the addresses that were looked at,
-    /// so that a name cannot point elsewhere between the check and the connection.
-    async fn client_for(&self, url: &reqwest::Url) -> Result<reqwest::Client, Unsendable> {
-        let host = url.host_str().ok_or_else(|| Unsendable::Never("the URL names no host".to_owned()))?;
-        let port = url.port_or_known_default().unwrap_or(443);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = tokio::time::timeout(WEBHOOK_TIMEOUT, tokio::net::lookup_host((bare, port))).await;
-        let found =
-            found.map_err(|_| Unsendable::Now(format!("{host}: its address was not found in time")))?;
-        let addresses: Vec<SocketAddr> =
-            found.map_err(|error| Unsendable::Now(format!("{host}: {error}")))?.collect();
-        if !self.allow_private && addresses.iter().any(|address| is_private(address.ip())) {
-            return Err(Unsendable::Never(format!(
-                "{host} is a private address; set allow_private_webhooks to allow it"
-            )));
-        }
-        reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy of the environment would look the name up again, and reach what it likes.
-            .no_proxy()
-            .timeout(WEBHOOK_TIMEOUT)
-            .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
-            .resolve_to_addrs(host, &addresses)
-            .build()
-            .map_err(|error| Unsendable::Now(error.to_string()))
-    }
-
-    fn later(&self, due: &DueMessage, asked_s: Option<i64>, why: String) -> Attempt {
-        let step = usize::try_from(due.attempts).unwrap_or(0);
-        match RETRY_AFTER_S.get(step) {
-            None => Attempt::GivenUp(format!("{why}; {} attempts", due.attempts + 1)),
-            Some(after_s) => {
-                let after_s = asked_s.unwrap_or(0).clamp(*after_s, 86_400);
-                // Spread by up to a tenth, from the id, so that receivers are not hit all at once.
-                let spread: i64 = due.message.id.bytes().map(i64::from).sum::<i64>() % 100;
-                Attempt::RetryAfterMs(after_s * 1_000 + after_s * spread, why)
+            status => {
+                let named = reqwest::StatusCode::from_u16(status);
+                let status = named.map_or_else(|_| status.to_string(), |named| named.to_string());
+                later(due, answered.retry_after_s, format!("the receiver answered {status}"))
             }
         }
     }
 }
 
-fn settled(ended: Result<Result<(), StoreError>, JoinError>) {
-    match ended {
-        Ok(Err(error)) => tracing::warn!(%error, "a message may be delivered once more"),
-        Err(error) => tracing::error!(%error, "a delivery stopped"),
-        Ok(Ok(())) => {}
+fn later(due: &DueMessage, asked_s: Option<i64>, why: String) -> Attempt {
+    let step = usize::try_from(due.attempts).unwrap_or(0);
+    match RETRY_AFTER_S.get(step) {
+        None => Attempt::GivenUp(format!("{why}; {} attempts", due.attempts + 1)),
+        Some(after_s) => {
+            let after_s = asked_s.unwrap_or(0).clamp(*after_s, 86_400);
+            // Spread by up to a tenth, from the id, so that receivers are not hit all at once.
+            let spread: i64 = due.message.id.bytes().map(i64::from).sum::<i64>() % 100;
+            Attempt::RetryAfterMs(after_s * 1_000 + after_s * spread, why)
+        }
     }
 }
 
-enum Unsendable {
-    Never(String),
-    Now(String),
+/// Deliveries of a lane that are under way.
+struct UnderWay<T> {
+    tasks: T,
+    /// Begun, and not yet heard of.
+    count: usize,
+}
+
+impl<T: Tasks> UnderWay<T> {
+    fn begin(&mut self, delivery: impl Future<Output = ()> + Send + 'static) {
+        self.count += 1;
+        self.tasks.spawn(delivery);
+    }
+
+    /// Waits until one has ended.
+    async fn one_ends(&mut self) {
+        let ended = self.tasks.join_next().await;
+        self.count = self.count.saturating_sub(1);
+        if let Some(Err(Stopped(error))) = ended {
+            tracing::error!(error, "a delivery stopped");
+        }
+    }
+
+    /// Takes note of those that have ended.
+    async fn take_ended(&mut self) {
+        let mut more = true;
+        while more && self.count > 0 {
+            tokio::select! {
+                biased;
+                () = self.one_ends() => {}
+                () = std::future::ready(()) => more = false,
+            }
+        }
+    }
 }
 
 /// The bytes of a message: events in their own order of members, anything else as it is.

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use weir_pipeline::PipelineMetrics;
+use weir_pipeline::outbox::OutboxMetrics;
+
+/// Those of counting, and those of delivery.
+pub(crate) type Metrics = (Arc<PipelineMetrics>, Arc<OutboxMetrics>);
 
 thread_local! {
-    static METRICS: Arc<PipelineMetrics> = made();
+    static METRICS: Metrics = made();
 }
 
-fn made() -> Arc<PipelineMetrics> {
-    match PipelineMetrics::register(&Registry::new()) {
-        Ok(metrics) => Arc::new(metrics),
-        Err(error) => panic!("metrics of a fresh registry: {error}"),
+fn made() -> Metrics {
+    let registry = Registry::new();
+    match (PipelineMetrics::register(&registry), OutboxMetrics::register(&registry)) {
+        (Ok(counting), Ok(delivery)) => (Arc::new(counting), Arc::new(delivery)),
+        (Err(error), _) | (_, Err(error)) => panic!("metrics of a fresh registry: {error}"),
     }
 }
 
 /// The metrics of this thread.
-pub(crate) fn shared() -> Arc<PipelineMetrics> {
-    METRICS.with(Arc::clone)
+pub(crate) fn shared() -> Metrics {
+    METRICS.with(Clone::clone)
 }

@@ -45,6 +45,10 @@ pub enum Mutation {
     FoundOutByOwner,
     /// A shard that is built again does not know which adjustments were counted.
     AdjustmentsForgotten,
+    /// A message of the outbox is marked as delivered when it is taken.
+    MarkedBeforeSent,
+    /// A webhook that is tried again has another id.
+    IdOfAttempt,
 }
 
 /// A mistake, how it is called, and within how many seeds it must be found.
@@ -132,6 +136,13 @@ pub const MUTATIONS: &[MutationCase] = &[
         "a shard that is built again does not know the adjustments",
         500,
     ),
+    case(
+        Mutation::MarkedBeforeSent,
+        "marked-before-sent",
+        "a message of the outbox is marked as delivered before it is sent",
+        200,
+    ),
+    case(Mutation::IdOfAttempt, "id-of-attempt", "a webhook that is tried again has another id", 200),
 ];
 
 const fn case(mutation: Mutation, name: &'static str, words: &'static str, seeds_max: u64) -> MutationCase {

@@ -1,5 +1,5 @@
-//! What counting and billing are surrounded by: journal, ledger, projection, files of ids, time
-//! and chance, as exactly the calls that they make of them. Behind the traits stand the servers
+//! What counting, delivery and billing are surrounded by: journal, ledger, projection, files of ids,
+//! receivers of webhooks, time and chance, as exactly the calls that they make of them. Behind the traits stand the servers
 //! ([`Servers`]) or the simulator's stores; which of them is known when the program is compiled,
 //! so a call costs what it cost without them.
 //!
@@ -11,20 +11,25 @@
 mod books;
 mod ids;
 mod ledger;
+mod outbox;
 mod postgres_books;
+mod postgres_outbox;
 mod projection;
 mod reader;
 mod runtime;
 mod servers;
+mod webhooks;
 mod writer;
 
 pub use books::{Books, FinalizingDocuments};
 pub use ids::{IdStore, SealedIds};
 pub use ledger::{Ledger, Place};
+pub use outbox::{Answered, Letter, Outbox, Receivers, Unsendable};
 pub use projection::ProjectionStore;
 pub use reader::{JournalReader, RecordQueue, RecordRange};
 pub use runtime::{Runtime, Stopped, Tasks};
 pub use servers::{KafkaReader, PostgresLedger, Servers, TokioRuntime};
+pub use webhooks::HttpReceivers;
 pub use writer::JournalWriter;
 
 /// A world to count in.
@@ -39,6 +44,10 @@ pub trait World: Send + Sync + 'static {
     type Projection: ProjectionStore;
     /// Files of event ids on this machine.
     type Ids: IdStore;
+    /// Messages that wait for delivery.
+    type Outbox: Outbox;
+    /// Those who receive webhooks.
+    type Receivers: Receivers;
     /// Time, chance and tasks.
     type Runtime: Runtime;
 }

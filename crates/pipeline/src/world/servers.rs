@@ -33,8 +33,8 @@ use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 
 use super::{
-    IdStore, JournalReader, JournalWriter, Ledger, Place, ProjectionStore, RecordQueue, RecordRange, Runtime,
-    SealedIds, Stopped, Tasks, World,
+    HttpReceivers, IdStore, JournalReader, JournalWriter, Ledger, Place, ProjectionStore, RecordQueue,
+    RecordRange, Runtime, SealedIds, Stopped, Tasks, World,
 };
 use crate::clock::Clock;
 
@@ -53,6 +53,8 @@ impl World for Servers {
     type Ledger = PostgresLedger;
     type Projection = Projection;
     type Ids = IdFiles;
+    type Outbox = PostgresLedger;
+    type Receivers = HttpReceivers;
     type Runtime = TokioRuntime;
 }
 

@@ -14,13 +14,13 @@ use crate::receiver::SECRET;
 use crate::scenarios::stack;
 
 fn deliver(house: &House, allow_private: bool) -> CancellationToken {
-    let delivery = Delivery {
-        pool: house.pool.clone(),
-        producer: Producer::connect(&house.kafka).unwrap(),
-        kafka: house.kafka.clone(),
+    let delivery = Delivery::of_servers(
+        house.pool.clone(),
+        Producer::connect(&house.kafka).unwrap(),
+        house.kafka.clone(),
         allow_private,
-        metrics: Arc::new(OutboxMetrics::register(&prometheus::Registry::new()).unwrap()),
-    };
+        Arc::new(OutboxMetrics::register(&prometheus::Registry::new()).unwrap()),
+    );
     let stop = CancellationToken::new();
     tokio::spawn(delivery.run(stop.clone()));
     stop

@@ -69,13 +69,13 @@ async fn deliver(house: &House, receiver: &Receiver) -> CancellationToken {
              VALUES (gen_random_uuid(), '{url}', '{secret}', now())"
         ))
         .await;
-    let delivery = Delivery {
-        pool: house.pool.clone(),
-        producer: Producer::connect(&house.kafka).unwrap(),
-        kafka: house.kafka.clone(),
-        allow_private: true,
-        metrics: Arc::new(OutboxMetrics::register(&prometheus::Registry::new()).unwrap()),
-    };
+    let delivery = Delivery::of_servers(
+        house.pool.clone(),
+        Producer::connect(&house.kafka).unwrap(),
+        house.kafka.clone(),
+        true,
+        Arc::new(OutboxMetrics::register(&prometheus::Registry::new()).unwrap()),
+    );
     let stop = CancellationToken::new();
     tokio::spawn(delivery.run(stop.clone()));
     stop

@@ -8,6 +8,7 @@ use weir_wire::batch_blob::decode_exceptions;
 use weir_wire::dead_letter::verdict_code;
 
 use super::alerts;
+use super::deliveries::{self, event_type, events};
 use super::fold::{End, Fold};
 use super::invoices::{self, Counted, Cut};
 use super::reading::{Event, Reading, read};
@@ -71,6 +72,7 @@ pub(crate) fn check(play: &Play) -> Option<String> {
         .or_else(|| limits(servers, &told))
         .or_else(|| levels(play, &told, &published))
         .or_else(|| invoices::check(play, servers, &told))
+        .or_else(|| deliveries::check(play, servers))
 }
 
 fn log_of(servers: &Servers, partition: i32) -> &PartitionLog {
@@ -308,9 +310,8 @@ fn alerts_told(servers: &Servers, told: &[Told<'_>]) -> Option<String> {
         *expected.entry(line.clone()).or_default() += 1;
     }
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    for (id, line) in servers.ledger.outbox.iter().filter(|(_, line)| line.event_type != "invoice.finalized")
-    {
-        let Some(words) = alerts::told(&line.event_type, &line.body) else {
+    for (id, line) in events(servers).filter(|(_, line)| event_type(line) != "invoice.finalized") {
+        let Some(words) = alerts::told(event_type(line), &line.body) else {
             return Some(format!("the message {id} of {} cannot be read: {}", line.tenant, line.body));
         };
         *found.entry(words).or_default() += 1;

@@ -11,6 +11,7 @@ use weir_wire::alert::INVOICE_FINALIZED;
 use weir_wire::invoice_number;
 
 use super::compare::Told;
+use super::deliveries::{self, event_type};
 use super::reading::nanos;
 use crate::play::{Billed, Play};
 use crate::scenario::{Cost, GRACE_MS, PlanFacts, TenantCast};
@@ -84,7 +85,7 @@ fn numbers(servers: &Servers) -> Option<String> {
 }
 
 /// The number that a record tells, and the hash of the document that has it.
-fn told_of(record: &OutgoingRecord) -> Result<(String, String), String> {
+pub(super) fn told_of(record: &OutgoingRecord) -> Result<(String, String), String> {
     let key = record.key.as_deref().ok_or("it has no key")?;
     let value = record.value.as_deref().ok_or("it has no value")?;
     let given = invoice_number::decode(key, value).map_err(|error| error.to_string())?;
@@ -95,10 +96,10 @@ fn told_of(record: &OutgoingRecord) -> Result<(String, String), String> {
 
 /// Each finalized document has its event in the outbox.
 fn events(servers: &Servers) -> Option<String> {
-    let is_event = |(_, line): &(&String, &crate::servers::OutboxLine)| line.event_type == INVOICE_FINALIZED;
+    let of_documents = deliveries::events(servers).map(|(_, line)| line);
+    let of_documents = of_documents.filter(|line| event_type(line) == INVOICE_FINALIZED);
     let hash = |body: &Value| body.get("data")?.get("hash")?.as_str().map(str::to_owned);
-    let told: BTreeSet<Option<String>> =
-        servers.ledger.outbox.iter().filter(is_event).map(|(_, line)| hash(&line.body)).collect();
+    let told: BTreeSet<Option<String>> = of_documents.map(|line| hash(&line.body)).collect();
     let made = servers.ledger.books.documents.values().map(|one| Some(one.hash.clone()));
     let made: BTreeSet<Option<String>> = made.collect();
     (told != made).then(|| "the events of finalized documents are not those of the documents".to_owned())

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod compare;
+mod deliveries;
 mod fold;
 mod invoices;
 mod presence;

@@ -1,7 +1,7 @@
-//! Adjustments as Weir itself writes them: sealed, keyed by their tenant, twice now and then, since
-//! the outbox delivers at least once.
+//! Adjustments as they are asked for: sealed, and on their way through the outbox.
 
-use weir_backends::journal::{OutgoingRecord, OwnedRecord};
+use weir_backends::journal::OwnedRecord;
+use weir_backends::outbox::OutboxKind;
 use weir_core::{Position, Quantity, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::event::UsageEvent;
@@ -9,11 +9,7 @@ use weir_metering::meter::MeterKey;
 use weir_metering::record::{JournalRecord, RecordBody};
 use weir_wire::adjustment::encode;
 use weir_wire::avro::SchemaSet;
-use weir_wire::usage_record::{
-    CONTROL_ADJUSTMENT, HEADER_CONTROL, RECORD_BYTES_MAX, RawRecord, decode_record,
-};
-
-use crate::servers::USAGE;
+use weir_wire::usage_record::{RECORD_BYTES_MAX, RawRecord, decode_record};
 
 use super::director::Play;
 
@@ -71,23 +67,14 @@ impl Play {
         self.write_adjustment(tenant, void_id(position), Change::Void { position, event });
     }
 
+    /// `adjustments::ask`. Another adjustment under the same id is refused while the ledger knows the first.
     fn write_adjustment(&mut self, tenant: TenantId, id: String, change: Change) {
-        let key = Some(tenant.as_str().as_bytes().to_vec());
         let (who, why) = ("simulator".to_owned(), "chance".to_owned());
         let adjustment = Adjustment { id, tenant, who, why, change };
-        let value = encode(&adjustment, adjustment.seal(&self.cast.key)).to_string().into_bytes();
-        let record = OutgoingRecord {
-            topic: USAGE.to_owned(),
-            partition: None,
-            key,
-            value: Some(value),
-            headers: vec![(HEADER_CONTROL.to_owned(), CONTROL_ADJUSTMENT.as_bytes().to_vec())],
-        };
-        let state = &mut self.stage.state();
-        state.servers.append(record.clone());
-        // A length is as good a chance as any, and moves no other.
-        if record.value.as_ref().is_some_and(|value| value.len() % 3 == 0) {
-            state.servers.append(record);
-        }
+        let value = encode(&adjustment, adjustment.seal(&self.cast.key));
+        let id = format!("adjustment/{}/{}", adjustment.tenant, adjustment.id);
+        let tenant = adjustment.tenant.to_string();
+        let servers = &mut self.stage.state().servers;
+        servers.enqueue(id, OutboxKind::Adjustment, (&tenant, Some(tenant.clone())), value);
     }
 }

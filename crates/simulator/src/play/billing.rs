@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use weir_backends::StoreError;
-use weir_backends::journal::OutgoingRecord;
 use weir_core::{Partition, TenantId, Timestamp};
 use weir_pipeline::billing::{BillingError, BillingSettings, RunReport, run_in};
 use weir_pipeline::world::{Runtime, Tasks};
 
 use super::director::Play;
 use crate::scenario::GRACE_MS;
-use crate::servers::{INVOICES, Servers};
+use crate::servers::Servers;
 use crate::stage::{Hand, Server, SimTasks, lock};
 use crate::world::{SimLedger, SimRuntime};
 
@@ -54,32 +53,11 @@ impl Play {
         self.runs.push(BillingRun { _tasks: tasks, ended });
     }
 
-    /// The topic of numbers is told what waits for it.
-    pub(crate) fn tell_numbers(&mut self, twice: bool) {
-        let mut state = self.stage.state();
-        let mut records = Vec::new();
-        for line in state.servers.ledger.books.numbers.values_mut().filter(|line| !line.delivered) {
-            // What is told twice was told by someone who could not note it.
-            line.delivered = !twice;
-            records.push(OutgoingRecord {
-                topic: INVOICES.to_owned(),
-                partition: None,
-                key: Some(line.key.clone().into_bytes()),
-                value: Some(line.body.to_string().into_bytes()),
-                headers: Vec::new(),
-            });
-        }
-        for record in records {
-            state.servers.append(record);
-        }
-    }
-
     /// Bills until nothing is left to be billed.
     pub(crate) fn bill_to_the_end(&mut self) -> Result<(), String> {
         if !self.cast.billed {
             return Ok(());
         }
-        self.tell_numbers(false);
         for _ in 0..RUNS_MAX {
             let reach = self.reach();
             self.bill(0, None);
@@ -91,7 +69,6 @@ impl Play {
                 }
                 self.decide_in_order();
             }
-            self.tell_numbers(false);
             match lock(&ended).as_ref() {
                 Some(Ok(report)) if !report.refused.is_empty() => {
                     return Err(format!("billing refuses: {}", report.refused[0].why));

@@ -40,6 +40,8 @@ pub(crate) struct Play {
     pub(crate) hosts: Hosts,
     pub(crate) faults: Faults,
     pub(crate) chance: Chance,
+    /// Chance of delivery, which moves nothing else.
+    pub(crate) errands: Chance,
     /// Away until then, by server: journal, ledger, projection.
     pub(crate) away_until_ms: [i64; 3],
     pub(crate) broker_wrong_ms: i64,
@@ -61,7 +63,7 @@ pub(crate) struct Play {
 /// Plays a seed.
 pub fn play(options: &Options) -> Played {
     let mut chance = Chance::of(options.seed, "cast", 0);
-    let cast = Cast::of(&mut chance);
+    let cast = Cast::of(&mut chance).with_endpoints(&mut Chance::of(options.seed, "outbox", 0));
     let script = Script::of(&cast, &mut chance);
     let script = script.adjusted(&cast, &mut Chance::of(options.seed, "adjustments", 0));
     let script = script.plotted(&cast, &mut Chance::of(options.seed, "plots", 0));
@@ -80,7 +82,7 @@ pub fn play(options: &Options) -> Played {
 impl Play {
     fn new(options: &Options, cast: Cast, mut chance: Chance) -> Self {
         let faults = Faults::of(options.seed, options.spared.clone());
-        let servers = Servers::new(&cast, options.mutation);
+        let servers = Servers::new(&cast, options.seed, options.mutation);
         let trace = if options.told { Trace::told() } else { Trace::default() };
         let mut state = State::new(options.seed, crate::scenario::BEGIN_MS, servers, trace);
         state.slow_per_mille = faults.slow_per_mille();
@@ -96,6 +98,7 @@ impl Play {
             hosts,
             faults,
             chance: Chance::of(options.seed, "order", 0),
+            errands: Chance::of(options.seed, "errands", 0),
             away_until_ms: [0; 3],
             broker_wrong_ms: 0,
             backup: None,
@@ -136,6 +139,9 @@ impl Play {
     /// Lets the tasks run, then decides one thing; true when the next act's turn has come.
     fn decide(&mut self, acts: bool) -> bool {
         self.executor.run_until_idle();
+        if self.errand_by_chance() {
+            return false;
+        }
         let calls = self.eligible_calls();
         let feeds = self.eligible_feeds();
         let dead = self.hosts.hosts.iter().filter(|host| host.life.is_none()).count();
@@ -180,6 +186,9 @@ impl Play {
     /// Decides in order, for the end: nothing is left to chance.
     pub(crate) fn decide_in_order(&mut self) {
         self.executor.run_until_idle();
+        if self.errand(true) {
+            return;
+        }
         self.count_step(9);
         if let Some(call) = self.eligible_calls().first() {
             self.advance_call(*call);
@@ -190,7 +199,7 @@ impl Play {
         }
     }
 
-    fn count_step(&mut self, chosen: usize) {
+    pub(crate) fn count_step(&mut self, chosen: usize) {
         let mut state = self.stage.state();
         state.step += 1;
         state.servers.step = state.step;
@@ -202,7 +211,8 @@ impl Play {
     pub(crate) fn eligible_calls(&self) -> Vec<u64> {
         let state = self.stage.state();
         let ready = |held: u64| held <= state.step || self.faults.over;
-        state.calls.iter().filter(|(_, call)| ready(call.held_to_step)).map(|(id, _)| *id).collect()
+        let ready = |call: &crate::stage::Call| !call.errand && ready(call.held_to_step);
+        state.calls.iter().filter(|(_, call)| ready(call)).map(|(id, _)| *id).collect()
     }
 
     pub(crate) fn eligible_feeds(&self) -> Vec<(Pid, i32)> {
@@ -218,7 +228,7 @@ impl Play {
         state.feeds.iter().filter(|(key, feed)| waits(key, feed.next_offset)).map(|(key, _)| *key).collect()
     }
 
-    fn advance_call(&mut self, id: u64) {
+    pub(crate) fn advance_call(&mut self, id: u64) {
         let mut state = self.stage.state();
         let Some(mut call) = state.calls.remove(&id) else { return };
         let Some(effect) = call.effect.take() else {
@@ -335,6 +345,7 @@ fn server_index(server: crate::stage::Server) -> usize {
         crate::stage::Server::Ledger => 1,
         crate::stage::Server::Projection => 2,
         crate::stage::Server::Machine => 3,
+        crate::stage::Server::Receiver => 4,
     }
 }
 

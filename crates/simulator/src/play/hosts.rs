@@ -8,14 +8,32 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use weir_backends::config::KafkaConfig;
 use weir_backends::journal::JournalEvent;
+use weir_backends::outbox::Lane;
 use weir_backends::postgres::Installation;
 use weir_core::Partition;
+use weir_pipeline::outbox::{Delivery, OutboxMetrics};
 use weir_pipeline::{Counting, PipelineMetrics, PipelineStatus, count};
 
+use crate::metrics::Metrics;
 use crate::scenario::Cast;
-use crate::servers::{DEAD_LETTERS, INVOICES, QUOTA, USAGE};
-use crate::stage::{Pid, Stage};
-use crate::world::{Disk, SimIds, SimLedger, SimProjection, SimReader, SimRuntime, SimWorld, SimWriter};
+use crate::servers::{ALERTS, DEAD_LETTERS, INVOICES, QUOTA, USAGE};
+use crate::stage::{Hand, Pid, Stage};
+use crate::world::{
+    Disk, SimIds, SimLedger, SimProjection, SimReader, SimReceivers, SimRuntime, SimWorld, SimWriter,
+};
+
+/// The topics.
+fn kafka(cast: &Cast) -> KafkaConfig {
+    KafkaConfig {
+        usage_topic: USAGE.to_owned(),
+        dead_letter_topic: DEAD_LETTERS.to_owned(),
+        quota_topic: QUOTA.to_owned(),
+        invoices_topic: INVOICES.to_owned(),
+        alerts_topic: ALERTS.to_owned(),
+        partitions: cast.partitions,
+        ..KafkaConfig::default()
+    }
+}
 
 /// A process that runs, perhaps frozen.
 pub(crate) struct Life {
@@ -42,15 +60,16 @@ pub(crate) struct Hosts {
     pub(crate) assigned: BTreeMap<Partition, usize>,
     next_pid: Pid,
     metrics: Arc<PipelineMetrics>,
+    outbox_metrics: Arc<OutboxMetrics>,
 }
 
 impl Hosts {
-    pub(crate) fn new(clocks: Vec<i64>, metrics: Arc<PipelineMetrics>) -> Self {
+    pub(crate) fn new(clocks: Vec<i64>, (metrics, outbox_metrics): Metrics) -> Self {
         let hosts = clocks
             .into_iter()
             .map(|clock_wrong_ms| Host { life: None, clock_wrong_ms, disk: Disk::default() })
             .collect();
-        Self { hosts, assigned: BTreeMap::new(), next_pid: 0, metrics }
+        Self { hosts, assigned: BTreeMap::new(), next_pid: 0, metrics, outbox_metrics }
     }
 
     /// The host of a process, while it lives.
@@ -88,14 +107,7 @@ impl Hosts {
             projection: SimProjection(hand.clone()),
             ids: Some(SimIds { hand: hand.clone(), disk: Arc::clone(&self.hosts[host].disk), key: cast.key }),
             runtime: SimRuntime { hand, wrong_by_ms: self.hosts[host].clock_wrong_ms },
-            kafka: KafkaConfig {
-                usage_topic: USAGE.to_owned(),
-                dead_letter_topic: DEAD_LETTERS.to_owned(),
-                quota_topic: QUOTA.to_owned(),
-                invoices_topic: INVOICES.to_owned(),
-                partitions: cast.partitions,
-                ..KafkaConfig::default()
-            },
+            kafka: kafka(cast),
             installation: Installation {
                 identity_key: cast.key,
                 topic: USAGE.to_owned(),
@@ -118,8 +130,30 @@ impl Hosts {
             };
             *crate::stage::lock(&noted) = Some(words);
         });
+        self.start_delivery(pid, host, stage, cast);
         stage.state().trace.line(|| format!("    process {pid} starts on host {host}"));
         self.hosts[host].life = Some(Life { pid, events, frozen: false, status, ended });
+    }
+
+    /// Its delivery from the outbox.
+    fn start_delivery(&self, pid: Pid, host: usize, stage: &Stage, cast: &Cast) {
+        for lane in [Lane::Topics, Lane::Webhooks] {
+            if lane == Lane::Webhooks && cast.endpoints.is_empty() {
+                continue;
+            }
+            let hand = Hand { errand: Some(lane), ..stage.hand(pid) };
+            let delivery = Delivery::<SimWorld> {
+                outbox: SimLedger(hand.clone()),
+                writer: SimWriter(hand.clone()),
+                receivers: SimReceivers(hand.clone()),
+                runtime: SimRuntime { hand, wrong_by_ms: self.hosts[host].clock_wrong_ms },
+                kafka: kafka(cast),
+                metrics: Arc::clone(&self.outbox_metrics),
+            };
+            stage.spawner.spawn(pid, async move {
+                Arc::new(delivery).run_lane(lane, &CancellationToken::new()).await;
+            });
+        }
     }
 
     /// The group gives a partition to a host, and tells whoever hears.

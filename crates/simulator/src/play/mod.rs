@@ -4,6 +4,7 @@
 mod adjusting;
 mod billing;
 mod director;
+mod errands;
 mod faults;
 mod hosts;
 mod options;

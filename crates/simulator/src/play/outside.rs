@@ -1,8 +1,9 @@
 //! What comes from outside of the processes: acts of the script, time, death, the group.
 
 use weir_backends::journal::OutgoingRecord;
+use weir_backends::outbox::OutboxKind;
 use weir_core::TenantId;
-use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTENT_TYPE, HEADER_CONTROL};
+use weir_wire::usage_record::HEADER_CONTENT_TYPE;
 
 use crate::scenario::{Act, BEGIN_MS, Change, Draft, Happened};
 use crate::servers::{Transactions, USAGE};
@@ -72,7 +73,7 @@ impl Play {
             }
             Act::Bill(host) => self.bill(*host, None),
             Act::BillOne(host, tenant) => self.bill(*host, TenantId::new(tenant).ok()),
-            Act::TellNumbers(twice) => self.tell_numbers(*twice),
+            Act::Deliver(decisions) => self.deliver(*decisions),
         }
     }
 
@@ -133,8 +134,9 @@ impl Play {
             })
             .collect();
         let value = serde_json::json!({ "tenant": tenant, "revision": revision, "limits": limits });
-        let headers = vec![(HEADER_CONTROL.to_owned(), CONTROL_LIMITS.as_bytes().to_vec())];
-        self.append(None, Some(tenant.as_bytes().to_vec()), value.to_string().into_bytes(), headers);
+        let key = Some(tenant.to_owned());
+        let id = format!("limits/{tenant}/{revision}");
+        self.stage.state().servers.enqueue(id, OutboxKind::Control, (tenant, key), value);
     }
 
     pub(crate) fn create_tenant(&mut self, number: usize) {
@@ -191,8 +193,11 @@ impl Play {
         let state = &mut *state;
         state.trace.line(|| format!("    process {pid} is dead"));
         state.feeds.retain(|(of, _), _| *of != pid);
-        let chance = &mut self.chance;
-        state.calls.retain(|_, call| call.process != pid || (call.effect.is_some() && chance.per_mille(500)));
+        let (chance, errands) = (&mut self.chance, &mut self.errands);
+        state.calls.retain(|_, call| {
+            let chance = if call.errand { &mut *errands } else { &mut *chance };
+            call.process != pid || (call.effect.is_some() && chance.per_mille(500))
+        });
     }
 
     fn freeze(&mut self, host: usize) {

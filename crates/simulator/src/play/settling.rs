@@ -35,6 +35,7 @@ impl Play {
         let from_step = {
             let mut state = self.stage.state();
             state.mishaps = false;
+            state.servers.receivers.well = true;
             state.trace.line(|| "    nothing goes wrong any more".to_owned());
             state.step
         };
@@ -52,12 +53,38 @@ impl Play {
                 let problems = self.hosts.problems().join("; ");
                 return Err(format!("does not settle: {what} ({problems})"));
             }
+            if quiet && self.unsettled_counting().is_none() && self.wait_for_the_outbox() {
+                continue;
+            }
             self.decide_in_order();
         }
     }
 
+    /// Time passes to the next attempt at delivery, where that is all that is waited for: it may be
+    /// hours away.
+    fn wait_for_the_outbox(&mut self) -> bool {
+        let (now_ms, next_ms) = {
+            let state = self.stage.state();
+            (state.servers.ledger_clock_ms, state.servers.ledger.outbox.next_attempt_ms())
+        };
+        let wait_ms = next_ms.map_or(0, |next_ms| next_ms - now_ms);
+        let waits = wait_ms > PATIENCE_MS;
+        if waits {
+            self.pass(wait_ms);
+        }
+        waits
+    }
+
     /// What has not settled, in words.
     fn unsettled(&self) -> Option<String> {
+        self.unsettled_counting().or_else(|| {
+            let state = self.stage.state();
+            let waiting = state.servers.ledger.outbox.waiting().next();
+            waiting.map(|(id, _)| format!("{id} waits in the outbox"))
+        })
+    }
+
+    fn unsettled_counting(&self) -> Option<String> {
         if !self.eligible_feeds().is_empty() {
             return Some("records are not delivered".to_owned());
         }

@@ -57,8 +57,8 @@ pub enum Act {
     Bill(usize),
     /// A billing run of one tenant begins in a process.
     BillOne(usize, String),
-    /// The topic of numbers is told of what waits in the outbox; twice, if so.
-    TellNumbers(bool),
+    /// Delivery from the outbox has a while for itself: so many decisions.
+    Deliver(u64),
 }
 
 /// How a record that is written again differs.
@@ -195,7 +195,7 @@ fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, 
         acts.push(Act::DropProjection);
     } else if falls(troubles.billing) {
         acts.push(match chance.below(4) {
-            0 => Act::TellNumbers(chance.per_mille(200)),
+            0 => Act::Deliver(if chance.per_mille(200) { 8 } else { 60 }),
             _ => Act::Bill(host),
         });
     } else if falls(160) {

@@ -96,6 +96,25 @@ pub(crate) struct Cast {
     pub(crate) key: HashKey,
     /// Whether periods are billed.
     pub(crate) billed: bool,
+    /// Where webhooks go.
+    pub(crate) endpoints: Vec<EndpointFacts>,
+}
+
+/// An endpoint of webhooks.
+#[derive(Clone, Debug)]
+pub(crate) struct EndpointFacts {
+    /// The one tenant that it hears of; `None` for all.
+    tenant: Option<String>,
+    /// The types of events that it wants; empty for all.
+    event_types: Vec<&'static str>,
+}
+
+impl EndpointFacts {
+    /// Whether it is told of an event.
+    pub(crate) fn wants(&self, tenant: &str, event_type: &str) -> bool {
+        self.tenant.as_ref().is_none_or(|only| only == tenant)
+            && (self.event_types.is_empty() || self.event_types.contains(&event_type))
+    }
 }
 
 impl Cast {
@@ -110,7 +129,31 @@ impl Cast {
         let key = HashKey::new((u128::from(chance.bits()) << 64 | u128::from(chance.bits())).to_be_bytes());
         let id_bucket_max = *chance.pick(&[2, 5, 20, 1_000_000]);
         let billed = chance.per_mille(400);
-        Self { partitions, processes, tenants, series_max, batch_records_max, id_bucket_max, key, billed }
+        let endpoints = Vec::new();
+        Self {
+            partitions,
+            processes,
+            tenants,
+            series_max,
+            batch_records_max,
+            id_bucket_max,
+            key,
+            billed,
+            endpoints,
+        }
+    }
+
+    /// The same, and somebody may listen. From a chance of its own, so that the other casts stay as
+    /// they are.
+    pub(crate) fn with_endpoints(mut self, chance: &mut Chance) -> Self {
+        let count = if chance.per_mille(400) { chance.between(1, 2) } else { 0 };
+        for _ in 0..count {
+            let tenant = chance.per_mille(400).then(|| chance.pick(&self.tenants).name.clone());
+            let some: &[&str] = &["quota.threshold.reached", "invoice.finalized"];
+            let event_types = if chance.per_mille(300) { some.to_vec() } else { Vec::new() };
+            self.endpoints.push(EndpointFacts { tenant, event_types });
+        }
+        self
     }
 
     /// How counting is tuned.

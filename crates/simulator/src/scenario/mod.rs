@@ -10,7 +10,8 @@ mod plots;
 pub(crate) use acts::Script;
 pub use acts::{Act, Change};
 pub(crate) use cast::{
-    BEGIN_MS, Cast, FUTURE_MS, LEGAL_ENTITIES, METERS, MeterFacts, Tally, TenantCast, WINDOW_MS,
+    BEGIN_MS, Cast, EndpointFacts, FUTURE_MS, LEGAL_ENTITIES, METERS, MeterFacts, Tally, TenantCast,
+    WINDOW_MS,
 };
 pub use events::{Draft, Happened};
 pub(crate) use plans::{Cost, GRACE_MS, PLANS, PlanFacts};

@@ -66,7 +66,7 @@ fn numbers_are_lost(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     acts.extend(meanwhile(chance, 40));
     acts.push(Act::Bill(chance.index(cast.processes)));
     acts.extend(meanwhile(chance, 80));
-    acts.push(Act::TellNumbers(false));
+    acts.push(Act::Deliver(60));
     acts.push(Act::Restore(chance.per_mille(500)));
     acts.extend(meanwhile(chance, 40));
     acts.push(Act::Bill(chance.index(cast.processes)));

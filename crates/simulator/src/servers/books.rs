@@ -7,12 +7,12 @@ use weir_backends::StoreError;
 use weir_backends::books::{
     BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, MeterTotals, PeriodUsage, StoredPlan,
 };
+use weir_backends::outbox::OutboxKind;
 use weir_billing::{Invoice, InvoiceNumber, NumberPrefix, PlanVersion, Subscription};
 use weir_core::{Partition, Position, Quantity, Span, TenantId, Timestamp};
 use weir_wire::alert::INVOICE_FINALIZED;
 use weir_wire::invoice_number;
 
-use super::outbox::OutboxLine;
 use super::usage::{UsageLine, UsageRowKey};
 use super::{INVOICES, Servers};
 use crate::mutation::Mutation;
@@ -20,14 +20,6 @@ use crate::scenario::LEGAL_ENTITIES;
 
 /// Subscription, start of the period, sequence.
 pub(crate) type DocumentKey = (String, i64, i32);
-
-/// A message of the outbox to the topic of numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct NumberLine {
-    pub(crate) key: String,
-    pub(crate) body: serde_json::Value,
-    pub(crate) delivered: bool,
-}
 
 /// The tables of the books.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +30,6 @@ pub(crate) struct BookTables {
     pub(crate) next_numbers: BTreeMap<String, u64>,
     /// The rows of `invoice`.
     pub(crate) documents: BTreeMap<DocumentKey, Invoice>,
-    /// By the message's id.
-    pub(crate) numbers: BTreeMap<String, NumberLine>,
 }
 
 /// Transactions under way, and the legal entities whose rows they hold.
@@ -60,6 +50,17 @@ impl Transactions {
         self.open.remove(&transaction);
         self.holders.retain(|_, holder| *holder != transaction);
     }
+}
+
+/// What is told of a document once it is stored.
+struct Told {
+    /// The document's.
+    id: String,
+    tenant: String,
+    /// Of the record in the topic of numbers.
+    key: String,
+    webhook: serde_json::Value,
+    topic: serde_json::Value,
 }
 
 impl BookTables {
@@ -261,13 +262,14 @@ impl Servers {
     ) -> Result<(), StoreError> {
         self.under_way(transaction)?;
         let mut books = self.ledger.books.clone();
-        let mut events = Vec::new();
-        for document in documents {
-            events.push(self.store_document(&mut books, document)?);
-        }
+        let told = documents.into_iter().map(|document| self.store_document(&mut books, document));
+        let told = told.collect::<Result<Vec<_>, _>>()?;
         self.ledger.books = books;
-        for (id, event) in events {
-            self.ledger.outbox.entry(id).or_insert(event);
+        for one in told {
+            let Told { id, tenant, key, webhook, topic } = one;
+            self.enqueue_event(&format!("invoice-finalized-{id}"), &tenant, INVOICE_FINALIZED, &webhook);
+            let number = format!("invoice-number-{id}");
+            self.enqueue(number, OutboxKind::InvoiceTopic, (&tenant, Some(key)), topic);
         }
         self.transactions.end(transaction);
         Ok(())
@@ -277,7 +279,7 @@ impl Servers {
         &self,
         books: &mut BookTables,
         finalized: Finalized,
-    ) -> Result<(String, OutboxLine), StoreError> {
+    ) -> Result<Told, StoreError> {
         let corrupt = |why: String| StoreError::corrupt("finalize documents", why);
         let Finalized { invoice, sequence, webhook, topic } = finalized;
         let number =
@@ -293,10 +295,6 @@ impl Servers {
         if books.documents.insert(key, invoice).is_some() {
             return Err(corrupt(format!("{tenant} has such a document already")));
         }
-        let message =
-            NumberLine { key: invoice_number::key(&entity, &number), body: topic, delivered: false };
-        books.numbers.entry(format!("invoice-number-{id}")).or_insert(message);
-        let event = OutboxLine { tenant, event_type: INVOICE_FINALIZED.to_owned(), body: webhook };
-        Ok((format!("invoice-finalized-{id}"), event))
+        Ok(Told { id, tenant, key: invoice_number::key(&entity, &number), webhook, topic })
     }
 }

@@ -9,7 +9,6 @@ use weir_metering::outcome::Adjusted;
 
 use super::Servers;
 use super::ledger::{BatchLine, LimitsLine};
-use super::outbox::OutboxLine;
 use crate::mutation::Mutation;
 
 /// By what a row of `adjustment` is found.
@@ -77,11 +76,7 @@ impl Servers {
 
     fn tell_and_limit(&mut self, commit: &Commit) {
         for alert in &commit.alerts {
-            self.ledger.outbox.entry(alert.id.clone()).or_insert_with(|| OutboxLine {
-                tenant: alert.tenant.clone(),
-                event_type: alert.event_type.clone(),
-                body: alert.body.clone(),
-            });
+            self.enqueue_event(&alert.id, &alert.tenant, &alert.event_type, &alert.body);
         }
         for set in &commit.limits {
             let known = self.ledger.limits.get(&set.tenant);

@@ -15,6 +15,7 @@ pub(crate) const USAGE: &str = "usage";
 pub(crate) const DEAD_LETTERS: &str = "dead";
 pub(crate) const QUOTA: &str = "quota";
 pub(crate) const INVOICES: &str = "invoices";
+pub(crate) const ALERTS: &str = "alerts";
 
 /// A record of the usage topic.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use weir_wire::batch_blob::decode_exceptions;
 
 use super::Servers;
 use super::books::BookTables;
-use super::outbox::OutboxLine;
+use super::outbox::Outbox;
 use super::usage::{UsageLine, UsageRowKey};
 use crate::mutation::Mutation;
 
@@ -65,7 +65,7 @@ pub(crate) struct Ledger {
     pub(crate) usage: BTreeMap<UsageRowKey, UsageLine>,
     pub(crate) values: BTreeSet<(UsageRowKey, Hash128)>,
     pub(crate) limits: BTreeMap<String, LimitsLine>,
-    pub(crate) outbox: BTreeMap<String, OutboxLine>,
+    pub(crate) outbox: Outbox,
     /// Rows of `adjustment`, by tenant and id, with those of `adjustment_usage`.
     pub(crate) adjustments: BTreeMap<(TenantId, String), Adjusted>,
     pub(crate) projection_id: Option<String>,

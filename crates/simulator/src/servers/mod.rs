@@ -9,14 +9,16 @@ mod journal;
 mod ledger;
 mod outbox;
 mod projection;
+mod receivers;
 mod standing;
 mod usage;
 
 pub(crate) use books::{BookTables, Transactions};
-pub(crate) use journal::{DEAD_LETTERS, INVOICES, Journal, Logged, PartitionLog, QUOTA, USAGE};
+pub(crate) use journal::{ALERTS, DEAD_LETTERS, INVOICES, Journal, Logged, PartitionLog, QUOTA, USAGE};
 pub(crate) use ledger::Ledger;
-pub(crate) use outbox::OutboxLine;
+pub(crate) use outbox::{Outbox, OutboxLine};
 pub(crate) use projection::Projection;
+pub(crate) use receivers::Receivers;
 pub(crate) use usage::UsageRowKey;
 
 use std::collections::BTreeMap;
@@ -36,6 +38,8 @@ pub(crate) struct Servers {
     pub(crate) ledger: Ledger,
     /// ClickHouse.
     pub(crate) projection: Projection,
+    /// Those who receive webhooks.
+    pub(crate) receivers: Receivers,
     /// The time that brokers stamp records with, in milliseconds since 1970.
     pub(crate) broker_ms: i64,
     /// The clock of the ledger's server, in milliseconds since 1970. Restoring takes a moment.
@@ -56,13 +60,20 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Servers that nobody has used: meters are published, tenants are not created yet.
-    pub(crate) fn new(cast: &Cast, mutation: Option<Mutation>) -> Self {
+    pub(crate) fn new(cast: &Cast, seed: u64, mutation: Option<Mutation>) -> Self {
         let meters = METERS.iter().filter_map(MeterFacts::definition).collect();
         let books = BookTables::new(PLANS.iter().filter_map(PlanFacts::definition).collect());
         Self {
             journal: Journal::new(usize::try_from(cast.partitions).unwrap_or(1)),
-            ledger: Ledger { catalogue_version: 1, meters, books, ..Ledger::default() },
+            ledger: Ledger {
+                catalogue_version: 1,
+                meters,
+                books,
+                outbox: Outbox::new(&cast.endpoints),
+                ..Ledger::default()
+            },
             projection: Projection::default(),
+            receivers: Receivers::new(cast.endpoints.len(), Chance::of(seed, "receivers", 0)),
             broker_ms: 0,
             ledger_clock_ms: BEGIN_MS,
             step: 0,

@@ -21,6 +21,8 @@ pub(crate) enum Server {
     Projection,
     /// The machine itself.
     Machine,
+    /// Whoever receives webhooks.
+    Receiver,
 }
 
 /// What becomes of a call.
@@ -63,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) effect: Option<Effect>,
     /// Where the answer goes.
     pub(crate) answer: Arc<dyn Answer>,
+    /// It is delivery's, which is scheduled apart.
+    pub(crate) errand: bool,
     /// Nothing becomes of it before this step.
     pub(crate) held_to_step: u64,
 }

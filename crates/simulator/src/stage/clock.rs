@@ -28,7 +28,11 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         let id = timer.unwrap_or_else(|| state.fresh_id());
-        state.timers.insert((due_ms, id), (process, context.waker().clone()));
+        let waker = context.waker().clone();
+        match self.hand.errand {
+            None => drop(state.timers.insert((due_ms, id), (process, waker))),
+            Some(lane) => drop(state.errand_timers.insert((due_ms, id), (process, lane, waker))),
+        }
         drop(state);
         self.timer = Some(id);
         Poll::Pending
@@ -38,8 +42,11 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.timer {
-            let waker = self.hand.stage.state().timers.remove(&(self.due_ms, id));
-            drop(waker);
+            let mut state = self.hand.stage.state();
+            let key = (self.due_ms, id);
+            let wakers = (state.timers.remove(&key), state.errand_timers.remove(&key));
+            drop(state);
+            drop(wakers);
         }
     }
 }

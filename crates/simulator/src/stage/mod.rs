@@ -7,7 +7,7 @@ mod clock;
 mod executor;
 mod state;
 
-pub(crate) use call::{Fate, Server};
+pub(crate) use call::{Call, Fate, Server};
 pub(crate) use clock::Sleep;
 pub(crate) use executor::{Executor, SimTasks, lock};
 pub(crate) use state::{Hand, Pid, Stage, State};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 use weir_backends::StoreError;
+use weir_backends::outbox::Lane;
 use weir_core::Partition;
 
 use super::call::{Call, Server, Slot};
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) now_ms: i64,
     /// Who waits for which time.
     pub(crate) timers: BTreeMap<(i64, u64), (Pid, Waker)>,
+    /// The same of delivery, whose lanes are woken when there is something for them.
+    pub(crate) errand_timers: BTreeMap<(i64, u64), (Pid, Lane, Waker)>,
     /// The calls that wait.
     pub(crate) calls: BTreeMap<u64, Call>,
     /// The partitions that processes follow.
@@ -37,6 +40,8 @@ pub(crate) struct State {
     pub(crate) trace: Trace,
     /// Chance that is handed to processes.
     pub(crate) tokens: Chance,
+    /// The same for delivery.
+    errand_tokens: Chance,
     /// In how many thousand calls one takes long.
     pub(crate) slow_per_mille: u64,
     /// Whether disks refuse now and then.
@@ -53,12 +58,14 @@ impl State {
         Self {
             now_ms,
             timers: BTreeMap::new(),
+            errand_timers: BTreeMap::new(),
             calls: BTreeMap::new(),
             feeds: BTreeMap::new(),
             servers,
             step: 0,
             trace,
             tokens: Chance::of(seed, "tokens", 0),
+            errand_tokens: Chance::of(seed, "errand tokens", 0),
             slow_per_mille: 0,
             mishaps: true,
             mutation: None,
@@ -92,7 +99,7 @@ impl Stage {
 
     /// The hand of a process.
     pub(crate) fn hand(&self, process: Pid) -> Hand {
-        Hand { stage: self.clone(), process }
+        Hand { stage: self.clone(), process, errand: None }
     }
 }
 
@@ -101,6 +108,8 @@ impl Stage {
 pub(crate) struct Hand {
     pub(crate) stage: Stage,
     pub(crate) process: Pid,
+    /// Of delivery: which lane.
+    pub(crate) errand: Option<Lane>,
 }
 
 impl Hand {
@@ -116,13 +125,13 @@ impl Hand {
         {
             let filled = Arc::clone(&slot);
             let mut state = self.stage.state();
+            let state = &mut *state;
             let id = state.fresh_id();
             let slow = state.slow_per_mille;
-            let held_to_step = if slow > 0 && state.tokens.per_mille(slow) {
-                state.step + 20 + state.tokens.below(400)
-            } else {
-                0
-            };
+            let errand = self.errand.is_some();
+            let tokens = if errand { &mut state.errand_tokens } else { &mut state.tokens };
+            let held_to_step =
+                if slow > 0 && tokens.per_mille(slow) { state.step + 20 + tokens.below(400) } else { 0 };
             let detail = if state.trace.is_told() { detail() } else { String::new() };
             let answer: Arc<dyn super::call::Answer> = slot.clone();
             let call = Call {
@@ -132,6 +141,7 @@ impl Hand {
                 detail,
                 effect: Some(Box::new(move |servers| filled.fill(work(servers)))),
                 answer,
+                errand,
                 held_to_step,
             };
             state.calls.insert(id, call);

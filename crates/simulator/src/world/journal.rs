@@ -178,7 +178,8 @@ impl JournalWriter for SimWriter {
     async fn send(&self, record: OutgoingRecord) -> Result<(i32, i64), StoreError> {
         let topic = record.topic.clone();
         let work = move |servers: &mut Servers| Ok(servers.append(record));
-        self.0.call(Server::Journal, "send", || topic, work).await
+        let what = if self.0.errand.is_some() { "deliver" } else { "send" };
+        self.0.call(Server::Journal, what, || topic, work).await
     }
 
     async fn send_all(&self, records: Vec<OutgoingRecord>) -> Result<(), StoreError> {

@@ -4,12 +4,14 @@ mod books;
 mod ids;
 mod journal;
 mod ledger;
+mod outbox;
 mod projection;
 mod runtime;
 
 pub(crate) use ids::{Disk, SimIds};
 pub(crate) use journal::{Feed, SimReader, SimWriter};
 pub(crate) use ledger::SimLedger;
+pub(crate) use outbox::SimReceivers;
 pub(crate) use projection::SimProjection;
 pub(crate) use runtime::{EventTimes, SimRuntime};
 
@@ -24,5 +26,7 @@ impl World for SimWorld {
     type Ledger = SimLedger;
     type Projection = SimProjection;
     type Ids = SimIds;
+    type Outbox = SimLedger;
+    type Receivers = SimReceivers;
     type Runtime = SimRuntime;
 }

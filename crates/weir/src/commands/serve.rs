@@ -24,6 +24,7 @@ use weir_pipeline::clock::Clock;
 use weir_pipeline::metrics::PipelineMetrics;
 use weir_pipeline::outbox::{Delivery, OutboxMetrics};
 use weir_pipeline::status::PipelineStatus;
+use weir_pipeline::world::Servers;
 
 use crate::cli::Role;
 use crate::config::Config;
@@ -220,14 +221,14 @@ fn delivery(
     pool: &Pool,
     producer: &Producer,
     registry: &Registry,
-) -> anyhow::Result<Delivery> {
-    Ok(Delivery {
-        pool: pool.clone(),
-        producer: producer.clone(),
-        kafka: config.kafka.clone(),
-        allow_private: config.api.allow_private_webhooks,
-        metrics: Arc::new(OutboxMetrics::register(registry)?),
-    })
+) -> anyhow::Result<Delivery<Servers>> {
+    Ok(Delivery::of_servers(
+        pool.clone(),
+        producer.clone(),
+        config.kafka.clone(),
+        config.api.allow_private_webhooks,
+        Arc::new(OutboxMetrics::register(registry)?),
+    ))
 }
 
 /// The API's own connections, so that no caller can keep counting from the ledger.
