@@ -142,6 +142,9 @@ pub enum Lane {
 pub struct DueMessage {
     /// The message.
     pub message: OutboxMessage,
+    /// When it was written, in microseconds since 1970: a ledger that went back in time may hold
+    /// another message under the same id since.
+    pub written_us: i64,
     /// How often it was tried before.
     pub attempts: i32,
     /// Webhooks: the endpoint's URL; `None` when it was removed or switched off.
@@ -161,7 +164,8 @@ const CLAIM: &str = "UPDATE outbox o
           ORDER BY due.next_attempt_at, due.created_at, due.id
           LIMIT $1 FOR UPDATE OF due SKIP LOCKED) AS taken
     WHERE o.id = taken.id
-    RETURNING o.id, o.kind, o.tenant, o.endpoint_id, o.topic_key, o.body, o.attempts - 1, taken.url, taken.secret";
+    RETURNING o.id, o.kind, o.tenant, o.endpoint_id, o.topic_key, o.body,
+        (extract(epoch FROM o.created_at) * 1000000)::bigint, o.attempts - 1, taken.url, taken.secret";
 
 type DueRow = (
     String,
@@ -170,6 +174,7 @@ type DueRow = (
     Option<Uuid>,
     Option<String>,
     Value,
+    i64,
     i32,
     Option<String>,
     Option<String>,
@@ -186,11 +191,11 @@ pub async fn claim(pool: &Pool, lane: Lane, count: i64) -> Result<Vec<DueMessage
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
     rows.into_iter()
-        .map(|(id, kind, tenant, endpoint_id, topic_key, body, attempts, url, secret)| {
+        .map(|(id, kind, tenant, endpoint_id, topic_key, body, written_us, attempts, url, secret)| {
             let kind = OutboxKind::parse(&kind)
                 .ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("unknown kind {kind}")))?;
             let message = OutboxMessage { id, kind, tenant, endpoint_id, topic_key, body };
-            Ok(DueMessage { message, attempts, url, secret })
+            Ok(DueMessage { message, written_us, attempts, url, secret })
         })
         .collect()
 }
@@ -208,27 +213,32 @@ pub enum Attempt {
     EndpointGone(String),
 }
 
-const DELIVERED: &str = "UPDATE outbox SET delivered_at = clock_timestamp(), last_error = NULL WHERE id = $1";
-const RETRY: &str = "UPDATE outbox SET last_error = $2,
-    next_attempt_at = clock_timestamp() + $3 * interval '1 millisecond' WHERE id = $1";
-const GIVEN_UP: &str = "UPDATE outbox SET failed_at = clock_timestamp(), last_error = $2 WHERE id = $1";
+// What is settled is the message that was taken, and not another one under its id.
+const DELIVERED: &str = "UPDATE outbox SET delivered_at = clock_timestamp(), last_error = NULL
+    WHERE id = $1 AND (extract(epoch FROM created_at) * 1000000)::bigint = $2";
+const RETRY: &str = "UPDATE outbox SET last_error = $3,
+    next_attempt_at = clock_timestamp() + $4 * interval '1 millisecond'
+    WHERE id = $1 AND (extract(epoch FROM created_at) * 1000000)::bigint = $2";
+const GIVEN_UP: &str = "UPDATE outbox SET failed_at = clock_timestamp(), last_error = $3
+    WHERE id = $1 AND (extract(epoch FROM created_at) * 1000000)::bigint = $2";
 const ENDPOINT_GONE: &str = "UPDATE webhook_endpoint SET disabled_at = now(), disabled_why = $2
-    WHERE id = (SELECT endpoint_id FROM outbox WHERE id = $1) AND disabled_at IS NULL";
+    WHERE id = $1 AND disabled_at IS NULL";
 
-/// Writes down what became of an attempt.
-pub async fn settle(pool: &Pool, id: &str, attempt: &Attempt) -> Result<(), StoreError> {
+/// Writes down what became of an attempt at a message that was taken.
+pub async fn settle(pool: &Pool, due: &DueMessage, attempt: &Attempt) -> Result<(), StoreError> {
+    let of_message = |statement| sqlx::query(statement).bind(&due.message.id).bind(due.written_us);
     let query = match attempt {
-        Attempt::Delivered => sqlx::query(DELIVERED).bind(id),
-        Attempt::RetryAfterMs(after_ms, why) => sqlx::query(RETRY).bind(id).bind(why).bind(*after_ms),
-        Attempt::GivenUp(why) => sqlx::query(GIVEN_UP).bind(id).bind(why),
+        Attempt::Delivered => of_message(DELIVERED),
+        Attempt::RetryAfterMs(after_ms, why) => of_message(RETRY).bind(why).bind(*after_ms),
+        Attempt::GivenUp(why) => of_message(GIVEN_UP).bind(why),
         Attempt::EndpointGone(why) => {
             sqlx::query(ENDPOINT_GONE)
-                .bind(id)
+                .bind(due.message.endpoint_id)
                 .bind(why)
                 .execute(pool)
                 .await
                 .map_err(|error| StoreError::postgres("switch a webhook endpoint off", &error))?;
-            sqlx::query(GIVEN_UP).bind(id).bind(why)
+            of_message(GIVEN_UP).bind(why)
         }
     };
     query

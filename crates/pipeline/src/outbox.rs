@@ -176,7 +176,7 @@ impl<W: World> Delivery<W> {
     async fn deliver(&self, due: &DueMessage) {
         let attempt = self.attempt(due).await;
         self.metrics.attempted(due, &attempt);
-        if let Err(error) = self.outbox.settle(&due.message.id, &attempt).await {
+        if let Err(error) = self.outbox.settle(due, &attempt).await {
             tracing::warn!(%error, "a message may be delivered once more");
         }
     }

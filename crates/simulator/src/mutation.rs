@@ -49,6 +49,8 @@ pub enum Mutation {
     MarkedBeforeSent,
     /// A webhook that is tried again has another id.
     IdOfAttempt,
+    /// What became of a message is written to whichever has its id.
+    SettledById,
 }
 
 /// A mistake, how it is called, and within how many seeds it must be found.
@@ -143,6 +145,12 @@ pub const MUTATIONS: &[MutationCase] = &[
         200,
     ),
     case(Mutation::IdOfAttempt, "id-of-attempt", "a webhook that is tried again has another id", 200),
+    case(
+        Mutation::SettledById,
+        "settled-by-id",
+        "what became of a message is written to whichever has its id",
+        1_000,
+    ),
 ];
 
 const fn case(mutation: Mutation, name: &'static str, words: &'static str, seeds_max: u64) -> MutationCase {

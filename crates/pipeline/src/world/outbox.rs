@@ -13,8 +13,12 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         count: i64,
     ) -> impl Future<Output = Result<Vec<DueMessage>, StoreError>> + Send;
 
-    /// Writes down what became of an attempt.
-    fn settle(&self, id: &str, attempt: &Attempt) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Writes down what became of an attempt at a message that was taken.
+    fn settle(
+        &self,
+        due: &DueMessage,
+        attempt: &Attempt,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How many messages wait, by kind.
     fn pending(&self) -> impl Future<Output = Result<Vec<(OutboxKind, i64)>, StoreError>> + Send;

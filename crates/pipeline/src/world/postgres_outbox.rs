@@ -10,8 +10,8 @@ impl Outbox for PostgresLedger {
         outbox::claim(self.pool(), lane, count).await
     }
 
-    async fn settle(&self, id: &str, attempt: &Attempt) -> Result<(), StoreError> {
-        outbox::settle(self.pool(), id, attempt).await
+    async fn settle(&self, due: &DueMessage, attempt: &Attempt) -> Result<(), StoreError> {
+        outbox::settle(self.pool(), due, attempt).await
     }
 
     async fn pending(&self) -> Result<Vec<(OutboxKind, i64)>, StoreError> {

@@ -35,7 +35,7 @@ async fn deliver(books: &Books, key: &HashKey) {
     let due = outbox::claim(&books.pool, Lane::Topics, 10).await.unwrap();
     let bodies: Vec<_> = due.iter().map(|due| due.message.body.clone()).collect();
     assert_eq!(bodies, [encode(&void(), void().seal(key))]);
-    outbox::settle(&books.pool, &due[0].message.id, &Attempt::Delivered).await.unwrap();
+    outbox::settle(&books.pool, &due[0], &Attempt::Delivered).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod catalogue;
 mod exports;
 mod numbers;
 mod proofs;
+mod restored;
 mod runs;

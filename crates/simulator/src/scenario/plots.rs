@@ -10,6 +10,8 @@ use crate::chance::Chance;
 
 /// Scripts in a thousand that have one.
 const PER_MILLE: u64 = 400;
+/// Of a thousand others, those in which something is asked for anew after a restore.
+const ANEW_PER_MILLE: u64 = 100;
 /// Longer than a billing period and its grace.
 const PERIOD_MS: i64 = 33 * HOUR_MS;
 /// Longer than an idle partition waits for its tick.
@@ -19,10 +21,12 @@ impl Script {
     /// The same, and some of them with a plot. From a chance of its own, so that the other scripts
     /// stay as they are.
     pub(crate) fn plotted(mut self, cast: &Cast, chance: &mut Chance) -> Self {
-        if !chance.per_mille(PER_MILLE) {
+        let has_one = chance.per_mille(PER_MILLE);
+        if !has_one && !chance.per_mille(ANEW_PER_MILLE) {
             return self;
         }
         let plot = match chance.below(4) {
+            _ if !has_one => another_is_asked_for_after_a_restore(cast, chance),
             0 | 1 if cast.billed => many_bill_at_once(cast, chance),
             2 if cast.billed => numbers_are_lost(cast, chance),
             0 => others_are_created_after_a_restore(cast, chance),
@@ -53,9 +57,12 @@ fn meanwhile(chance: &mut Chance, steps: i64) -> impl Iterator<Item = Act> + use
 /// who issue the invoices.
 fn many_bill_at_once(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     let mut acts = vec![Act::Pass(PERIOD_MS), Act::Pass(TICK_MS), Act::Pass(TICK_MS)];
-    acts.extend(meanwhile(chance, 40));
-    let one = |tenant: &TenantCast| Act::BillOne(chance.index(cast.processes), tenant.name.clone());
-    acts.extend(cast.tenants.iter().map(one));
+    // Whose period is not closed yet is not billed: again a little later.
+    for _ in 0..3 {
+        acts.extend(meanwhile(chance, 40));
+        let one = |tenant: &TenantCast| Act::BillOne(chance.index(cast.processes), tenant.name.clone());
+        acts.extend(cast.tenants.iter().map(one));
+    }
     acts.push(Act::Bill(chance.index(cast.processes)));
     acts
 }
@@ -82,6 +89,15 @@ fn others_are_created_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<A
     acts.extend([Act::Restore(false), Act::CreateTenant(other)]);
     acts.extend(meanwhile(chance, 10));
     acts
+}
+
+/// What is on its way is forgotten by the ledger, which then takes another under the same id.
+fn another_is_asked_for_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let tenant = chance.pick(&cast.tenants).name.clone();
+    let id = chance.below(3);
+    let adjust = |units| Act::Adjust(tenant.clone(), id, "credits", units, HOUR_MS);
+    let (first, second) = (chance.between(1, 40), chance.between(41, 80));
+    vec![Act::Backup, adjust(first), Act::Deliver(1 + chance.below(4)), Act::Restore(false), adjust(second)]
 }
 
 /// An owner sleeps while the ledger goes back to before its time, and another one is appointed.

@@ -275,11 +275,7 @@ impl Servers {
         Ok(())
     }
 
-    fn store_document(
-        &self,
-        books: &mut BookTables,
-        finalized: Finalized,
-    ) -> Result<Told, StoreError> {
+    fn store_document(&self, books: &mut BookTables, finalized: Finalized) -> Result<Told, StoreError> {
         let corrupt = |why: String| StoreError::corrupt("finalize documents", why);
         let Finalized { invoice, sequence, webhook, topic } = finalized;
         let number =

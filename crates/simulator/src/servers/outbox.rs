@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use weir_backends::journal::OutgoingRecord;
 use weir_backends::outbox::{Attempt, DueMessage, Lane, OutboxKind, OutboxMessage};
 
-use super::Servers;
+use super::{INVOICES, Servers};
 use crate::chance::Chance;
 use crate::mutation::Mutation;
 use crate::scenario::EndpointFacts;
@@ -23,7 +24,8 @@ pub(crate) struct OutboxLine {
     pub(crate) endpoint: Option<usize>,
     pub(crate) topic_key: Option<String>,
     pub(crate) body: Value,
-    created: u64,
+    /// Rises within a ledger, and no other time of it has the same.
+    written_us: i64,
     next_attempt_ms: i64,
     attempts: i32,
     pub(crate) delivered: bool,
@@ -45,7 +47,8 @@ pub(crate) struct Outbox {
     /// Those that are neither delivered nor given up.
     waiting: BTreeSet<String>,
     endpoints: Vec<Endpoint>,
-    created: u64,
+    /// Of the last line.
+    written_us: i64,
 }
 
 /// Where the receiver of an endpoint listens.
@@ -93,15 +96,15 @@ impl Servers {
         if outbox.lines.contains_key(&id) {
             return;
         }
-        outbox.created += 1;
-        let created = outbox.created;
+        let written_us = (next_attempt_ms * 1_000).max(outbox.written_us + 1);
+        outbox.written_us = written_us;
         let line = OutboxLine {
             kind,
             tenant,
             endpoint: None,
             topic_key,
             body,
-            created,
+            written_us,
             next_attempt_ms,
             attempts: 0,
             delivered: false,
@@ -135,7 +138,7 @@ impl Servers {
         let due = outbox.waiting().filter(|(_, line)| lane_of(line.kind) == lane);
         let due = due.filter(|(_, line)| line.next_attempt_ms <= now_ms);
         let mut due: Vec<_> =
-            due.map(|(id, line)| (line.next_attempt_ms, line.created, id.clone())).collect();
+            due.map(|(id, line)| (line.next_attempt_ms, line.written_us, id.clone())).collect();
         due.sort();
         due.truncate(usize::try_from(count).unwrap_or(0));
         let mut taken = Vec::new();
@@ -157,6 +160,7 @@ impl Servers {
                     topic_key: line.topic_key.clone(),
                     body: line.body.clone(),
                 },
+                written_us: line.written_us,
                 attempts: line.attempts - 1,
                 url: endpoint.map(url_of),
                 secret: endpoint.map(|number| format!("whsec_{number}")),
@@ -170,10 +174,13 @@ impl Servers {
     }
 
     /// `settle`; of an endpoint that is gone, its last statement.
-    pub(crate) fn settle_message(&mut self, id: &str, attempt: &Attempt) {
-        let now_ms = self.ledger_clock_ms;
+    pub(crate) fn settle_message(&mut self, (id, written_us): (&str, i64), attempt: &Attempt) {
+        let (now_ms, by_id) = (self.ledger_clock_ms, self.mistaken(Mutation::SettledById));
         let outbox = &mut self.ledger.outbox;
         let Some(line) = outbox.lines.get_mut(id) else { return };
+        if line.written_us != written_us && !by_id {
+            return;
+        }
         match attempt {
             Attempt::Delivered => line.delivered = true,
             Attempt::RetryAfterMs(after_ms, _) => line.next_attempt_ms = now_ms + after_ms,
@@ -190,6 +197,17 @@ impl Servers {
         if let Some(number) = outbox.lines.get(id).and_then(|line| line.endpoint) {
             outbox.endpoints[number].disabled = true;
         }
+    }
+
+    /// Whether a record tells a number that the ledger, which went back, never gave. Every process is
+    /// stopped for a restore, and nothing else is lost when what it had on its way comes all the same.
+    pub(crate) fn is_of_a_lost_time(&self, record: &OutgoingRecord) -> bool {
+        let same = |line: &OutboxLine| {
+            line.kind == OutboxKind::InvoiceTopic
+                && line.topic_key.as_deref().map(str::as_bytes) == record.key.as_deref()
+                && Some(line.body.to_string().as_bytes()) == record.value.as_deref()
+        };
+        record.topic == INVOICES && !self.ledger.outbox.lines.values().any(same)
     }
 
     /// `pending`.

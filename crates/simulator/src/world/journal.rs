@@ -177,7 +177,13 @@ pub(crate) struct SimWriter(pub(crate) Hand);
 impl JournalWriter for SimWriter {
     async fn send(&self, record: OutgoingRecord) -> Result<(i32, i64), StoreError> {
         let topic = record.topic.clone();
-        let work = move |servers: &mut Servers| Ok(servers.append(record));
+        let work = move |servers: &mut Servers| {
+            if servers.is_of_a_lost_time(&record) {
+                let reason = "its process was stopped for the restore".to_owned();
+                return Err(StoreError::Transient { attempt: "write a record", reason });
+            }
+            Ok(servers.append(record))
+        };
         let what = if self.0.errand.is_some() { "deliver" } else { "send" };
         self.0.call(Server::Journal, what, || topic, work).await
     }

@@ -14,19 +14,19 @@ impl Outbox for SimLedger {
         self.ask("claim messages", || format!("{lane:?}"), work).await
     }
 
-    async fn settle(&self, id: &str, attempt: &Attempt) -> Result<(), StoreError> {
+    async fn settle(&self, due: &DueMessage, attempt: &Attempt) -> Result<(), StoreError> {
         if matches!(attempt, Attempt::EndpointGone(_)) {
-            let id = id.to_owned();
+            let id = due.message.id.clone();
             let work = move |servers: &mut Servers| {
                 servers.switch_endpoint_off(&id);
                 Ok(())
             };
             self.ask("switch an endpoint off", String::new, work).await?;
         }
-        let detail = || format!("{id}: {attempt:?}");
-        let (id, attempt) = (id.to_owned(), attempt.clone());
+        let detail = || format!("{}: {attempt:?}", due.message.id);
+        let (id, written_us, attempt) = (due.message.id.clone(), due.written_us, attempt.clone());
         let work = move |servers: &mut Servers| {
-            servers.settle_message(&id, &attempt);
+            servers.settle_message((&id, written_us), &attempt);
             Ok(())
         };
         self.ask("settle a message", detail, work).await
