@@ -16,4 +16,5 @@ pub mod dashboard;
 pub mod json_schema;
 pub mod prometheus;
 
+pub mod object_store;
 pub mod python;

@@ -1,4 +1,4 @@
-//! Python clients of other projects, from PyPI into a virtual environment below target/.
+//! Python programs of other projects, from PyPI into a virtual environment below target/.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,6 +23,11 @@ pub fn run(script: &str, packages: &[&str], variables: &[(&str, &str)]) -> Resul
     Ok(stdout)
 }
 
+/// A program that one of these packages brings, not started yet.
+pub fn program(name: &str, packages: &[&str]) -> Result<Command> {
+    Ok(Command::new(environment(packages)?.with_file_name(name)))
+}
+
 fn environment(packages: &[&str]) -> Result<PathBuf> {
     let folder = repository().join("target/python");
     let python = folder.join("bin/python");
@@ -32,7 +37,7 @@ fn environment(packages: &[&str]) -> Result<PathBuf> {
         let made = made.context("python3 is missing: install the packages python3 and python3-venv")?;
         ensure!(made.success(), "python3 -m venv failed: install the package python3-venv");
         let installed = Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--pre"])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
             .args(packages)
             .status()
             .context("run pip")?;

@@ -14,6 +14,7 @@ use weir_metering::event::UsageEvent;
 use weir_pipeline::archive::check::{self, ArchiveReport, CheckedArchive};
 use weir_pipeline::archive::status;
 use weir_pipeline::{Aggregator, PipelineMetrics};
+use weir_tests::object_store::Bucket;
 use weir_tests::wait::until;
 
 use crate::admin;
@@ -43,20 +44,6 @@ impl Folder {
         ArchiveConfig { url, age_max_ms: 0, ..ArchiveConfig::default() }
     }
 
-    fn open(&self) -> Archive {
-        Archive::open(&self.config(), std::iter::empty()).unwrap().unwrap()
-    }
-
-    /// Has an aggregator archive everything at once. Nothing is appended while all is idle.
-    fn used_by(&self) -> impl FnOnce(&mut Aggregator) + use<> {
-        let (archive, archiving) = (self.open(), self.config());
-        move |aggregator| {
-            aggregator.archive = Some(archive);
-            aggregator.archiving = archiving;
-            aggregator.settings.tick_after_ms = 3_600_000;
-        }
-    }
-
     /// All files of the archive.
     fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -78,10 +65,23 @@ impl Drop for Folder {
     }
 }
 
+fn open(config: &ArchiveConfig) -> Archive {
+    Archive::open(config, std::iter::empty()).unwrap().unwrap()
+}
+
+/// Has an aggregator archive everything at once. Nothing is appended while all is idle.
+fn archiving(config: ArchiveConfig) -> impl FnOnce(&mut Aggregator) {
+    move |aggregator| {
+        aggregator.archive = Some(open(&config));
+        aggregator.archiving = config;
+        aggregator.settings.tick_after_ms = 3_600_000;
+    }
+}
+
 /// `weir archive check`.
-async fn checked(house: &House, folder: &Folder) -> ArchiveReport {
+async fn checked(house: &House, config: &ArchiveConfig) -> ArchiveReport {
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    let archive = folder.open();
+    let archive = open(config);
     let (pool, kafka) = (&house.pool, &house.kafka);
     let of = CheckedArchive { archive: &archive, pool, kafka, key: &key, record_bytes_max: 1 << 20 };
     check::check(&of).await.unwrap()
@@ -98,15 +98,14 @@ async fn trim(house: &House) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_kafka_has_deleted_is_read_from_the_archive() {
-    let (house, folder) = (House::build(stack(), "archived").await, Folder::make());
-    let running = house.start_with(folder.used_by());
+/// What is counted is archived and deleted by Kafka, and ClickHouse is lost, twice.
+async fn outlives_kafka(house: House, config: ArchiveConfig) {
+    let running = house.start_with(archiving(config.clone()));
     let (mut all, records) = journal(&house, 0, 1_000);
     house.produce(records).await;
     house.until(ACCEPTED, 1_000, 60).await;
     house.until(UNARCHIVED, 0, 60).await;
-    let report = checked(&house, &folder).await;
+    let report = checked(&house, &config).await;
     assert_eq!((differences(&report), report.unknown), (vec![], (0, 0)));
     assert_eq!(report.checks.iter().map(|check| check.events).sum::<u64>(), 1_000);
     trim(&house).await;
@@ -114,7 +113,7 @@ async fn what_kafka_has_deleted_is_read_from_the_archive() {
     clickhouse(&house, "DROP DATABASE {db} SYNC").await;
 
     // Ids of before are known from the archive alone: the last five hundred come again.
-    let running = house.start_with(folder.used_by());
+    let running = house.start_with(archiving(config.clone()));
     let (events, records) = journal(&house, 500, 1_500);
     all.extend(events);
     house.produce(records).await;
@@ -131,14 +130,28 @@ async fn what_kafka_has_deleted_is_read_from_the_archive() {
         assert_eq!(found.readable_from(), found.row.first_offset);
         assert_eq!(found.archived.map(|archived| archived.runs), Some(1));
     }
-    assert_eq!(differences(&checked(&house, &folder).await), Vec::<String>::new());
+    assert_eq!(differences(&checked(&house, &config).await), Vec::<String>::new());
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_has_deleted_is_read_from_the_archive() {
+    let folder = Folder::make();
+    outlives_kafka(House::build(stack(), "archived").await, folder.config()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_is_an_archive_as_a_folder_is() {
+    let bucket = Bucket::start().await.unwrap();
+    let (url, settings) = (Some(bucket.url("weir/usage")), bucket.settings().into_iter().collect());
+    let config = ArchiveConfig { url, settings, age_max_ms: 0, ..ArchiveConfig::default() };
+    outlives_kafka(House::build(stack(), "archived_in_s3").await, config).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_damaged_or_gone_is_told_by_name_and_never_believed() {
     let (house, folder) = (House::build(stack(), "damaged").await, Folder::make());
-    let running = house.start_with(folder.used_by());
+    let running = house.start_with(archiving(folder.config()));
     let (_, records) = journal(&house, 0, 400);
     house.produce(records).await;
     house.until(ACCEPTED, 400, 60).await;
@@ -155,14 +168,14 @@ async fn a_file_that_is_damaged_or_gone_is_told_by_name_and_never_believed() {
     bytes[middle] ^= 1;
     std::fs::write(&files[0], bytes).unwrap();
     std::fs::remove_file(&files[1]).unwrap();
-    let found = differences(&checked(&house, &folder).await).join("\n");
+    let found = differences(&checked(&house, &folder.config()).await).join("\n");
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(found.contains(&format!("{} is damaged", name(&files[0]))), "{found}");
     assert!(found.contains(&format!("{} is gone", name(&files[1]))), "{found}");
 
     // Where Kafka holds nothing else, a partition waits in words rather than to count without ids.
     trim(&house).await;
-    let running = house.start_with(folder.used_by());
+    let running = house.start_with(archiving(folder.config()));
     let problems = running.until_problems("archive", 2).await.join("\n");
     assert!(problems.contains("is damaged") && problems.contains("is gone"), "{problems}");
     running.stop().await;
@@ -175,7 +188,7 @@ async fn killed_again_and_again_the_archive_has_no_gap_and_nothing_twice() {
     for round in 0..5_i64 {
         let before = house.number(FILES).await;
         let running = house.start_with(|aggregator| {
-            folder.used_by()(aggregator);
+            archiving(folder.config())(aggregator);
             // Many files, so that most ends are in the middle of one.
             aggregator.archiving.records_max = 40;
         });
@@ -190,11 +203,11 @@ async fn killed_again_and_again_the_archive_has_no_gap_and_nothing_twice() {
         }
         running.kill().await;
     }
-    let running = house.start_with(folder.used_by());
+    let running = house.start_with(archiving(folder.config()));
     house.until(ACCEPTED, 2_500, 60).await;
     house.until(UNARCHIVED, 0, 60).await;
     check_counts(&house, &all).await;
-    let report = checked(&house, &folder).await;
+    let report = checked(&house, &folder.config()).await;
     assert_eq!(differences(&report), Vec::<String>::new());
     assert_eq!(report.checks.iter().map(|check| check.events).sum::<u64>(), 2_500);
     running.stop().await;
@@ -203,7 +216,7 @@ async fn killed_again_and_again_the_archive_has_no_gap_and_nothing_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_before_it_was_archived_is_a_gap_that_is_told() {
     let (house, folder) = (House::build(stack(), "gap").await, Folder::make());
-    let running = house.start_with(folder.used_by());
+    let running = house.start_with(archiving(folder.config()));
     let (_, records) = journal(&house, 0, 300);
     house.produce(records).await;
     house.until(ACCEPTED, 300, 60).await;
@@ -219,7 +232,7 @@ async fn what_was_deleted_before_it_was_archived_is_a_gap_that_is_told() {
     trim(&house).await;
     let mut metrics: Option<Arc<PipelineMetrics>> = None;
     let running = house.start_with(|aggregator| {
-        folder.used_by()(aggregator);
+        archiving(folder.config())(aggregator);
         metrics = Some(Arc::clone(&aggregator.metrics));
     });
     let endangered = until("four partitions to be endangered", Duration::from_secs(30), || async {
@@ -234,7 +247,7 @@ async fn what_was_deleted_before_it_was_archived_is_a_gap_that_is_told() {
     house.until(ACCEPTED, 900, 60).await;
     house.until(UNARCHIVED, 0, 60).await;
     assert!(metrics.unwrap().archive.lost_offsets.get() > 0);
-    let found = differences(&checked(&house, &folder).await);
+    let found = differences(&checked(&house, &folder.config()).await);
     assert!(!found.is_empty() && found.iter().all(|one| one.ends_with("are not archived")), "{found:?}");
     running.stop().await;
 }
