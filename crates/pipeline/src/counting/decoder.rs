@@ -155,6 +155,14 @@ impl Known {
     }
 }
 
+/// An empty batch that begins at `from`, with room for what these records hold.
+pub(crate) fn room_for(partition: Partition, from: i64, records: &[OwnedRecord]) -> Batch {
+    let mut batch = Batch::new(partition, from);
+    let bytes = records.iter().map(|record| record.payload.as_ref().map_or(0, |value| value.len()));
+    batch.reserve(records.len(), bytes.sum());
+    batch
+}
+
 fn with_raw<T>(record: &OwnedRecord, read: impl FnOnce(&RawRecord<'_>) -> T) -> T {
     let headers: Vec<(&str, &[u8])> =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();

@@ -11,11 +11,11 @@ use weir_backends::id_files::IdFilesError;
 use weir_backends::ledger::partition::PartitionRow;
 use weir_core::time::DAY_MS;
 use weir_core::{Partition, Timestamp};
-use weir_metering::event::EventBuffer;
 use weir_metering::identity::{Answers, MemoryPlan, SealedFile, Suspects};
-use weir_metering::record::RecordBody;
+use weir_metering::record::BodyRef;
 use weir_metering::shard::Shard;
 
+use super::decoder::room_for;
 use super::recovery::{Owned, ended};
 use super::reread::Reread;
 use super::shared::Shared;
@@ -143,27 +143,32 @@ async fn recall_gap<W: World>(
     let mut running = shared.ledger.broker_time_before(place, begins).await?.unwrap_or_default();
     let mut again = Reread::begin(shared, place, begins, begins.max(low), to);
     while let Some(records) = again.next(shared).await? {
-        let raw: Vec<_> = records.iter().map(|(record, _)| record.clone()).collect();
-        let schemas = shared.decoder.schemas_for(&raw).await?;
-        drop(raw);
-        let decoding = Arc::clone(shared);
+        let (mut accepted, mut times) =
+            (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+        for (record, is_accepted) in records {
+            running = running.max(Timestamp::clamped(record.broker_time_ms));
+            if is_accepted && record.offset >= from {
+                accepted.push(record);
+                times.push(running);
+            }
+        }
+        let schemas = shared.decoder.schemas_for(&accepted).await?;
+        let (decoding, partition) = (Arc::clone(shared), row.partition);
         let recalled = shared.runtime.compute(move || {
-            for (record, accepted) in &records {
-                running = running.max(Timestamp::clamped(record.broker_time_ms));
-                if !accepted || record.offset < from {
-                    continue;
-                }
-                match decoding.decoder.decode(&schemas, record).body {
-                    RecordBody::Event { event, .. } => {
-                        shard.recall(EventBuffer::of(&event).get(0), record.offset, running);
-                    }
-                    _ => return Err(record.offset),
+            let mut batch = room_for(partition, from, &accepted);
+            for record in &accepted {
+                decoding.decoder.decode_into(&schemas, record, &mut batch);
+            }
+            for (record, then) in batch.records().zip(times) {
+                match record.body {
+                    BodyRef::Event(event, _) => shard.recall(event, record.offset, then),
+                    BodyRef::Other(_) => return Err(record.offset),
                 }
             }
-            Ok((shard, running))
+            Ok(shard)
         });
         let done = recalled.await.map_err(|error| ended(&error))?;
-        (shard, running) = done.map_err(|offset| {
+        shard = done.map_err(|offset| {
             let reason = format!("offset {offset} was counted as an event, and cannot be read as one now");
             StoreError::corrupt("read event ids again", reason)
         })?;

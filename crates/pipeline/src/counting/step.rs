@@ -20,6 +20,7 @@ use weir_wire::alert;
 use weir_wire::batch_blob::{encode_deltas, encode_exceptions};
 
 use super::caution::{Refusal, Suspect};
+use super::decoder::room_for;
 use super::ids::{self, FilesOf};
 use super::letters::{Place, outgoing, rejected_by};
 use super::recovery::{Owned, ended};
@@ -137,11 +138,7 @@ async fn apply<W: World>(
     let suspect = suspect.cloned();
     let decoded = shared.runtime.compute(move || {
         let decoder = &decoding.decoder;
-        let mut batch = Batch::new(partition, from);
-        batch.reserve(
-            records.len(),
-            records.iter().map(|one| one.payload.as_ref().map_or(0, |value| value.len())).sum(),
-        );
+        let mut batch = room_for(partition, from, &records);
         for record in &records {
             match &suspect {
                 Some(suspect) if suspect.offset == record.offset => {
