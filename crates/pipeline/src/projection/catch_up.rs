@@ -6,11 +6,11 @@ use weir_backends::StoreError;
 use weir_backends::journal::OwnedRecord;
 use weir_backends::projection::EventRow;
 use weir_core::{Partition, Position};
-use weir_metering::event::EventBuffer;
-use weir_metering::record::RecordBody;
+use weir_metering::record::{BodyRef, RecordRef};
 
 use super::queue::Reached;
 use super::writer::insert_events;
+use crate::counting::decoder::room_for;
 use crate::counting::reread::Reread;
 use crate::counting::shared::Shared;
 use crate::world::{JournalReader, Ledger, World};
@@ -93,18 +93,20 @@ async fn event_rows<W: World>(
     let accepted: Vec<_> =
         records.into_iter().filter(|(_, accepted)| *accepted).map(|(record, _)| record).collect();
     let schemas = shared.decoder.schemas_for(&accepted).await?;
-    let (mut events, mut places) = (EventBuffer::default(), Vec::with_capacity(accepted.len()));
+    let mut batch = room_for(partition, reached.to, &accepted);
     for record in &accepted {
-        let decoded = shared.decoder.decode(&schemas, record);
-        let RecordBody::Event { event, .. } = decoded.body else {
+        shared.decoder.decode_into(&schemas, record, &mut batch);
+    }
+    let place = |record: RecordRef<'_>| match record.body {
+        BodyRef::Event(..) => Ok((record.offset, record.broker_time)),
+        BodyRef::Other(_) => {
             let reason =
                 format!("offset {} was counted as an event, and cannot be read as one now", record.offset);
-            return Err(StoreError::corrupt("bring the projection up", reason));
-        };
-        events.push(&event);
-        places.push((record.offset, decoded.broker_time));
-    }
-    let events = Arc::new(events);
+            Err(StoreError::corrupt("bring the projection up", reason))
+        }
+    };
+    let places: Vec<_> = batch.records().map(place).collect::<Result<_, _>>()?;
+    let events = Arc::new(batch.into_events());
     let rows = places.into_iter().enumerate().map(|(index, (offset, broker_time))| {
         let position = Position { generation: reached.generation, partition, offset };
         let mut row = EventRow::of(position, broker_time, &events, index);
