@@ -32,7 +32,7 @@ pub fn decode_both_ways(schemas: &SchemaSet, record: &RawRecord<'_>, memory_max:
     match &alone.body {
         RecordBody::Event { event, .. } => check(event),
         RecordBody::Unreadable { detail, .. } => assert!(detail.len() <= MESSAGE_BYTES_MAX, "{detail}"),
-        RecordBody::Limits(_) | RecordBody::Adjustment { .. } | RecordBody::Tick => {}
+        RecordBody::Limits { .. } | RecordBody::Adjustment { .. } | RecordBody::Tick => {}
     }
     alone
 }

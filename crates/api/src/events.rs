@@ -15,7 +15,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::Instant;
 use weir_backends::journal::producer::OutgoingRecord;
-use weir_core::journal::partition_of;
+use weir_core::Homes;
 use weir_metering::event::UsageEvent;
 use weir_wire::avro;
 use weir_wire::usage_record::HEADER_TRACEPARENT;
@@ -97,15 +97,17 @@ async fn deliver(state: &ApiState, events: Vec<UsageEvent>, headers: &HeaderMap)
         return Ok(());
     }
     let traceparent = headers.get(HEADER_TRACEPARENT).map(|value| value.as_bytes()).filter(is_traceparent);
-    let records = |journal: &Journal, events: &[UsageEvent], traceparent: Option<&[u8]>| {
-        events.iter().map(|event| record(journal, event, traceparent)).collect::<Vec<_>>()
+    let records = |place: Place<'_>, events: &[UsageEvent], traceparent: Option<&[u8]>| {
+        events.iter().map(|event| record(place, event, traceparent)).collect::<Vec<_>>()
     };
     let number = events.len();
+    let (journal, known) = (Arc::clone(&state.journal), state.catalogue.current());
     let records = if number <= INLINE_EVENTS_MAX {
-        records(&state.journal, &events, traceparent)
+        records((&journal, &known.catalogue.homes), &events, traceparent)
     } else {
-        let (journal, traceparent) = (Arc::clone(&state.journal), traceparent.map(<[u8]>::to_vec));
-        body::off_runtime(move || records(&journal, &events, traceparent.as_deref())).await?
+        let traceparent = traceparent.map(<[u8]>::to_vec);
+        let made = move || records((&journal, &known.catalogue.homes), &events, traceparent.as_deref());
+        body::off_runtime(made).await?
     };
     let began = Instant::now();
     let timeout = Duration::from_millis(state.settings.delivery_timeout_ms) + TIMEOUT_MARGIN;
@@ -129,12 +131,14 @@ fn is_traceparent(value: &&[u8]) -> bool {
     (55..=TRACEPARENT_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
-fn record(journal: &Journal, event: &UsageEvent, traceparent: Option<&[u8]>) -> OutgoingRecord {
-    let key = event.tenant.as_bytes();
+/// Where records go.
+type Place<'a> = (&'a Journal, &'a Homes);
+
+fn record((journal, homes): Place<'_>, event: &UsageEvent, traceparent: Option<&[u8]>) -> OutgoingRecord {
     OutgoingRecord {
         topic: journal.topic.clone(),
-        partition: Some(partition_of(key, journal.partitions)),
-        key: Some(key.to_vec()),
+        partition: Some(homes.of(&event.tenant)),
+        key: Some(event.tenant.as_bytes().to_vec()),
         value: Some(avro::encode_event(event)),
         headers: traceparent
             .map(|value| (HEADER_TRACEPARENT.to_owned(), value.to_vec()))

@@ -80,9 +80,7 @@ pub struct Journal {
     pub producer: Producer,
     /// The usage topic.
     pub topic: String,
-    /// How many partitions it has.
-    pub partitions: i32,
-    /// How far they reach.
+    /// How far its partitions reach.
     pub ends: TopicEnds,
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use weir_backends::id_files::{IdFile, IdFiles, PartitionFiles, RecordedFile};
 use weir_core::time::DAY_MS;
-use weir_core::{HashKey, HourAlignment, Span, TenantId, Timestamp};
+use weir_core::{HashKey, Homes, HourAlignment, Span, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::identity::MemoryPlan;
@@ -227,7 +227,6 @@ fn shard(next_offset: i64) -> Shard {
     let config = ShardConfig {
         generation: PLACE.1,
         partition: PLACE.0,
-        partitions: 1,
         window_ms: WINDOW_MS,
         future_ms: FUTURE_MS,
         series_max: SERIES_MAX,
@@ -258,5 +257,5 @@ fn catalogue() -> Catalogue {
     let facts = TenantFacts { alignment: HourAlignment::default(), periods };
     let tenants = (0..TENANTS).filter_map(|n| TenantId::new(&tenant(n)).ok());
     let tenants: HashMap<_, _> = tenants.map(|tenant| (tenant, facts.clone())).collect();
-    Catalogue::new(1, meters.into_iter().flatten().collect(), tenants)
+    Catalogue::new(1, meters.into_iter().flatten().collect(), tenants, Homes::new(1))
 }

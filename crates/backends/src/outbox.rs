@@ -4,6 +4,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use weir_core::{Homes, Partition};
 
 use crate::StoreError;
 use crate::postgres::Pool;
@@ -151,13 +152,16 @@ pub struct DueMessage {
     pub url: Option<String>,
     /// Webhooks: the endpoint's secret (`whsec_…`).
     pub secret: Option<String>,
+    /// Control records: the partition that the tenant is at home in.
+    pub home: Option<Partition>,
 }
 
 // Control records go out oldest first, so that a tenant's revisions rise in the journal.
 const CLAIM: &str = "UPDATE outbox o
     SET next_attempt_at = clock_timestamp() + interval '60 seconds', attempts = o.attempts + 1
-    FROM (SELECT due.id, w.url, w.secret
+    FROM (SELECT due.id, w.url, w.secret, t.home_width
           FROM outbox due
+          LEFT JOIN tenant t ON t.id = due.tenant AND due.kind IN ('control', 'adjustment')
           LEFT JOIN webhook_endpoint w ON w.id = due.endpoint_id AND w.disabled_at IS NULL
           WHERE due.delivered_at IS NULL AND due.failed_at IS NULL AND (due.kind = 'webhook') = $2
             AND due.next_attempt_at <= clock_timestamp()
@@ -165,7 +169,8 @@ const CLAIM: &str = "UPDATE outbox o
           LIMIT $1 FOR UPDATE OF due SKIP LOCKED) AS taken
     WHERE o.id = taken.id
     RETURNING o.id, o.kind, o.tenant, o.endpoint_id, o.topic_key, o.body,
-        (extract(epoch FROM o.created_at) * 1000000)::bigint, o.attempts - 1, taken.url, taken.secret";
+        (extract(epoch FROM o.created_at) * 1000000)::bigint, o.attempts - 1, taken.url, taken.secret,
+        taken.home_width";
 
 type DueRow = (
     String,
@@ -178,6 +183,7 @@ type DueRow = (
     i32,
     Option<String>,
     Option<String>,
+    Option<i32>,
 );
 
 /// Takes up to `count` messages of a lane that are due. Each is offered to no one else for a minute,
@@ -191,11 +197,12 @@ pub async fn claim(pool: &Pool, lane: Lane, count: i64) -> Result<Vec<DueMessage
         .await
         .map_err(|error| StoreError::postgres(ATTEMPT, &error))?;
     rows.into_iter()
-        .map(|(id, kind, tenant, endpoint_id, topic_key, body, written_us, attempts, url, secret)| {
+        .map(|(id, kind, tenant, endpoint_id, topic_key, body, written_us, attempts, url, secret, width)| {
             let kind = OutboxKind::parse(&kind)
                 .ok_or_else(|| StoreError::corrupt(ATTEMPT, format!("unknown kind {kind}")))?;
+            let home = width.zip(tenant.as_deref()).map(|(width, tenant)| Homes::new(width).of(tenant));
             let message = OutboxMessage { id, kind, tenant, endpoint_id, topic_key, body };
-            Ok(DueMessage { message, written_us, attempts, url, secret })
+            Ok(DueMessage { message, written_us, attempts, url, secret, home })
         })
         .collect()
 }

@@ -138,7 +138,8 @@ pub struct Installation {
     pub identity_key: HashKey,
     /// The usage topic that this ledger counts.
     pub topic: String,
-    /// How many partitions it had when counting began.
+    /// How many of its partitions were counted when this was read; the catalogue has the newest
+    /// number.
     pub partitions: i32,
     /// Which life of the topic is being counted.
     pub generation: Generation,

@@ -100,6 +100,11 @@ pub fn all() -> Vec<Case> {
             "cargo test -p weir-pipeline --test counting while_running::a_topic",
         ),
         test(
+            "topic-widened",
+            "topic and ledger widened under load, also after a restoration",
+            "cargo test -p weir-pipeline --test counting widened::",
+        ),
+        test(
             "clock",
             "broker time far ahead; the last record an aborted transaction",
             "cargo test -p weir-pipeline --test counting time::",

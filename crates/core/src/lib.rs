@@ -4,6 +4,7 @@
 
 pub mod calendar;
 pub mod digest;
+pub mod homes;
 pub mod journal;
 pub mod money;
 pub mod quantity;
@@ -12,6 +13,7 @@ pub mod time;
 
 pub use calendar::BillingCalendar;
 pub use digest::{ContentSum, Hash128, HashKey};
+pub use homes::Homes;
 pub use journal::{Generation, Partition, Position};
 pub use money::{Currency, Money};
 pub use quantity::Quantity;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use weir_core::time::DAY_MS;
-use weir_core::{HashKey, HourAlignment, Quantity, Span, TenantId, Timestamp};
+use weir_core::{HashKey, Homes, HourAlignment, Quantity, Span, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::event::UsageEvent;
 use weir_metering::meter::{Aggregation, Meter, MeterKey, Precision};
@@ -82,7 +82,7 @@ fn catalogue() -> Catalogue {
     let facts = TenantFacts { alignment: HourAlignment::default(), periods };
     let tenants = (0..TENANTS).filter_map(|n| TenantId::new(&tenant(n)).ok());
     let tenants: HashMap<_, _> = tenants.map(|tenant| (tenant, facts.clone())).collect();
-    Catalogue::new(1, meters.into_iter().flatten().collect(), tenants)
+    Catalogue::new(1, meters.into_iter().flatten().collect(), tenants, Homes::new(1))
 }
 
 fn shard(catalogue: &Catalogue) -> Shard {
@@ -106,7 +106,6 @@ fn shard(catalogue: &Catalogue) -> Shard {
     let config = ShardConfig {
         generation: 1,
         partition: 0,
-        partitions: 1,
         window_ms: WINDOW_MS,
         future_ms: FUTURE_MS,
         series_max: SERIES_MAX,

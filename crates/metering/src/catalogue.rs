@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use weir_core::{HourAlignment, Span, TenantId, Timestamp};
+use weir_core::{Homes, HourAlignment, Span, TenantId, Timestamp};
 
 use crate::event::EventRef;
 use crate::measure::{InvalidValue, Measurement, measure};
 use crate::meter::{Aggregation, Meter, MeterKey};
-use crate::record::{Batch, BodyRef, RecordBody};
+use crate::record::Batch;
 
 /// What counting needs to know of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +50,14 @@ impl TenantFacts {
 }
 
 /// Meters and tenants at one version.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalogue {
     /// Rises with every change of meters or tenants.
     pub version: i64,
     /// All tenants whose events are counted (suspended ones too).
     pub tenants: HashMap<TenantId, TenantFacts>,
+    /// Which partition each tenant belongs to.
+    pub homes: Homes,
     /// By rising key.
     meters: Vec<MeterVersions>,
     /// For an event type, the meters of which any version counts it, by rising key.
@@ -77,9 +79,15 @@ impl Catalogue {
     ///
     /// A meter's aggregation never changes between versions; where it did, the lowest
     /// version's holds, so that usage of one meter can always be merged.
-    pub fn new(version: i64, mut meters: Vec<Meter>, tenants: HashMap<TenantId, TenantFacts>) -> Self {
+    pub fn new(
+        version: i64,
+        mut meters: Vec<Meter>,
+        tenants: HashMap<TenantId, TenantFacts>,
+        homes: Homes,
+    ) -> Self {
         meters.sort_by(|a, b| a.key.cmp(&b.key).then(b.version.cmp(&a.version)));
-        let mut catalogue = Self { version, tenants, ..Self::default() };
+        let (by_key, by_event_type) = (Vec::new(), HashMap::new());
+        let mut catalogue = Self { version, tenants, homes, meters: by_key, by_event_type };
         for mut meter in meters {
             meter.dimensions.sort();
             meter.dimensions.dedup();
@@ -115,32 +123,24 @@ impl Catalogue {
 
     /// Whether a newer catalogue judges a batch as this one did, so that its outcome may be
     /// committed under the newer version: the meters are the same, every tenant that is known
-    /// here has the same facts, and none of the batch's unknown tenants is known by now. Billing
-    /// periods that were added behind the known ones make no difference where those reach
+    /// here has the same facts and home, and none of the batch's unknown tenants is known by now,
+    /// or belongs elsewhere. Billing periods that were added behind the known ones make no difference where those reach
     /// beyond `horizon`, up to which events were taken.
     pub fn judges_alike(&self, newer: &Self, batch: &Batch, horizon: Timestamp) -> bool {
+        let as_unknown = |tenant: &str| {
+            newer.tenant(tenant).is_none() && self.homes.agree(&newer.homes, std::iter::once(tenant))
+        };
         let still_unknown = || {
-            batch.records().all(|record| match record.body {
-                BodyRef::Event(event, _) => {
-                    self.tenant(event.tenant()).is_some() || newer.tenant(event.tenant()).is_none()
-                }
-                BodyRef::Other(RecordBody::Limits(set)) => {
-                    let tenant = set.tenant.as_str();
-                    self.tenant(tenant).is_some() || newer.tenant(tenant).is_none()
-                }
-                BodyRef::Other(RecordBody::Adjustment { adjustment, .. }) => {
-                    let tenant = adjustment.tenant.as_str();
-                    self.tenant(tenant).is_some() || newer.tenant(tenant).is_none()
-                }
-                BodyRef::Other(_) => true,
-            })
+            let mut tenants = batch.records().filter_map(|record| record.body.tenant());
+            tenants.all(|tenant| self.tenant(tenant).is_some() || as_unknown(tenant))
         };
         let same_facts = || {
             self.tenants
                 .iter()
                 .all(|(tenant, facts)| newer.tenants.get(tenant).is_some_and(|now| facts.hold(now, horizon)))
         };
-        self.meters == newer.meters && still_unknown() && same_facts()
+        let same_homes = || self.homes.agree(&newer.homes, self.tenants.keys().map(TenantId::as_str));
+        self.meters == newer.meters && still_unknown() && same_facts() && same_homes()
     }
 
     /// All versions of all meters, by rising key, the highest version first.

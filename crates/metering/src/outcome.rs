@@ -106,6 +106,8 @@ pub struct Forward {
     pub index: usize,
     /// The partition that its tenant lives in.
     pub to: Partition,
+    /// How often it has been forwarded then.
+    pub hops: u8,
 }
 
 /// Something that a person or another system must hear of, once.

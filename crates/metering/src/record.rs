@@ -21,7 +21,7 @@ pub struct JournalRecord {
 /// What a record of the usage topic can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordBody {
-    /// A usage event. `hops` counts how often it was forwarded (0 or 1).
+    /// A usage event.
     Event {
         /// The event.
         event: UsageEvent,
@@ -29,13 +29,20 @@ pub enum RecordBody {
         hops: u8,
     },
     /// New limits for a tenant, in force from this record on.
-    Limits(LimitSet),
+    Limits {
+        /// The limits.
+        set: LimitSet,
+        /// How often they were forwarded to another partition.
+        hops: u8,
+    },
     /// A change of usage that someone decided.
     Adjustment {
         /// The change.
         adjustment: Adjustment,
         /// What proves that Weir wrote it: [`Adjustment::seal`].
         seal: Hash128,
+        /// How often it was forwarded to another partition.
+        hops: u8,
     },
     /// The owner's sign that time has passed in an idle partition.
     Tick,
@@ -198,6 +205,18 @@ impl Batch {
     /// All records, each by itself.
     pub fn to_records(&self) -> Vec<JournalRecord> {
         self.records().map(|record| record.to_record()).collect()
+    }
+}
+
+impl<'a> BodyRef<'a> {
+    /// Whose record it is; `None` where it is nobody's.
+    pub fn tenant(self) -> Option<&'a str> {
+        match self {
+            Self::Event(event, _) => Some(event.tenant()),
+            Self::Other(RecordBody::Limits { set, .. }) => Some(set.tenant.as_str()),
+            Self::Other(RecordBody::Adjustment { adjustment, .. }) => Some(adjustment.tenant.as_str()),
+            Self::Other(_) => None,
+        }
     }
 }
 

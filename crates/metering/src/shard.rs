@@ -39,6 +39,8 @@ use crate::outcome::Outcome;
 use crate::quota::{LimitSet, QuotaLevel};
 use crate::record::{Batch, BodyRef, RecordBody, RecordRef};
 
+pub use judge::HOPS_MAX;
+
 use agenda::Agenda;
 use ahead::{Prepared, RECORDS_AHEAD};
 use alarm::HeldLimit;
@@ -60,8 +62,6 @@ pub struct ShardConfig {
     pub generation: Generation,
     /// Which partition.
     pub partition: Partition,
-    /// How many partitions the topic has.
-    pub partitions: i32,
     /// How far back events are taken, in milliseconds; [`WINDOW_MS`] unless configured.
     pub window_ms: i64,
     /// How far ahead events are taken, in milliseconds; [`FUTURE_MS`] unless configured.
@@ -141,19 +141,18 @@ impl Shard {
             catalogue_version: None,
             meters_by_slot: Vec::new(),
         };
-        let partitions = config.partitions;
         for PeriodTotal { tenant, meter, period, aggregate } in recovered.totals {
-            let tenant = shard.tenants.enter(&tenant, partitions);
+            let tenant = shard.tenants.enter(&tenant);
             shard.tenants.meter_mut(tenant, &meter).set_total(period, aggregate);
         }
         for (tenant, meter, dimensions) in recovered.series {
-            let tenant = shard.tenants.enter(&tenant, partitions);
+            let tenant = shard.tenants.enter(&tenant);
             let state = shard.tenants.meter_mut(tenant, &meter);
             let owner = Owner { tenant, meter: state.number };
             state.series.restore(&mut shard.series, owner, &dimensions);
         }
         for set in recovered.limits {
-            let tenant = shard.tenants.enter(&set.tenant, partitions);
+            let tenant = shard.tenants.enter(&set.tenant);
             shard.tenants.state_mut(tenant).seldom.revision = Some(set.revision);
             for limit in set.limits {
                 let meter = shard.tenants.meter_mut(tenant, &limit.meter);
@@ -175,16 +174,8 @@ impl Shard {
     /// Whether the tenant of some event, limit or adjustment is not in the catalogue. The shell then
     /// refreshes the catalogue before it applies the batch.
     pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
-        batch.records().any(|record| match record.body {
-            BodyRef::Event(event, _) => {
-                catalogue.tenant(event.tenant()).is_none() && TenantId::is_valid(event.tenant())
-            }
-            BodyRef::Other(RecordBody::Limits(set)) => catalogue.tenant(set.tenant.as_str()).is_none(),
-            BodyRef::Other(RecordBody::Adjustment { adjustment, .. }) => {
-                catalogue.tenant(adjustment.tenant.as_str()).is_none()
-            }
-            BodyRef::Other(_) => false,
-        })
+        let mut tenants = batch.records().filter_map(|record| record.body.tenant());
+        tenants.any(|tenant| catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant))
     }
 
     /// Applies a batch in offset order and says what must happen.
@@ -269,9 +260,11 @@ impl Shard {
             (BodyRef::Event(event, hops), Some(prepared)) => {
                 self.apply_event(&at, event, hops, prepared, catalogue, work)
             }
-            (BodyRef::Other(RecordBody::Limits(set)), _) => Err(self.apply_limits(&at, set, catalogue, work)),
-            (BodyRef::Other(RecordBody::Adjustment { adjustment, seal }), _) => {
-                Err(self.apply_adjustment(&at, (adjustment, *seal), catalogue, work))
+            (BodyRef::Other(RecordBody::Limits { set, hops }), _) => {
+                Err(self.apply_limits(&at, (set, *hops), catalogue, work))
+            }
+            (BodyRef::Other(RecordBody::Adjustment { adjustment, seal, hops }), _) => {
+                Err(self.apply_adjustment(&at, (adjustment, *seal, *hops), catalogue, work))
             }
             (BodyRef::Other(RecordBody::Unreadable { reason, detail }), _) => {
                 Err(judge::NotCounted::rejected(*reason, detail.clone()))

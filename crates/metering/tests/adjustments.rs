@@ -8,24 +8,29 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use support::streams::journal;
-use support::{adjustment_record, apply_one, at, entry, event, limit, meter_key, tenant, void};
+use support::{adjustment_record, apply_one, at, catalogue, entry, event, limit, meter_key, tenant, void};
 use weir_core::time::{DAY_MS, HOUR_MS};
-use weir_core::{Quantity, Timestamp};
+use weir_core::{Hash128, Quantity, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::event::UsageEvent;
 use weir_metering::meter::{Aggregation, Meter};
-use weir_metering::outcome::{Alert, AlertKind, Direction, Outcome, RejectReason, Verdict};
+use weir_metering::outcome::{Alert, AlertKind, Direction, Forward, Outcome, RejectReason, Verdict};
 use weir_metering::quota::{LimitSet, QuotaLevel};
 use weir_metering::record::{JournalRecord, RecordBody};
-use weir_metering::shard::Shard;
+use weir_metering::shard::{HOPS_MAX, Shard};
 
 /// The catalogue of the tests with only those meters that can be adjusted.
 fn additive() -> Catalogue {
     let full = support::catalogue();
     let additive = |meter: &&Meter| matches!(meter.aggregation, Aggregation::Count | Aggregation::Sum);
-    Catalogue::new(1, full.meters().filter(additive).cloned().collect(), full.tenants.clone())
+    Catalogue::new(
+        1,
+        full.meters().filter(additive).cloned().collect(),
+        full.tenants.clone(),
+        full.homes.clone(),
+    )
 }
 
 /// Usage that is not nothing.
@@ -44,7 +49,7 @@ proptest! {
         chosen in prop::collection::vec(any::<bool>(), 120),
     ) {
         let catalogue = additive();
-        let is_limits = |record: &JournalRecord| matches!(record.body, RecordBody::Limits(_));
+        let is_limits = |record: &JournalRecord| matches!(record.body, RecordBody::Limits { .. });
         let is_event = |record: &JournalRecord| matches!(record.body, RecordBody::Event { .. });
         let mut records: Vec<JournalRecord> =
             records.into_iter().filter(|record| is_event(record) || is_limits(record)).collect();
@@ -134,7 +139,7 @@ fn a_void_ends_the_alert_that_the_event_began_and_keeps_its_id() {
     let catalogue = additive();
     let name = tenant(true, 0);
     let set = LimitSet { tenant: name.clone(), revision: 1, limits: vec![limit("bytes", 10, &[100])] };
-    apply_one(&mut shard, &catalogue, 0, RecordBody::Limits(set));
+    apply_one(&mut shard, &catalogue, 0, RecordBody::Limits { set, hops: 0 });
     let sent = event(&name, "1", Some(at(1)), "12");
     let offset = shard.next_offset();
     let reached = apply_one(&mut shard, &catalogue, 1, RecordBody::Event { event: sent.clone(), hops: 0 });
@@ -184,7 +189,6 @@ fn what_cannot_be_adjusted_is_refused_in_words() {
     let beside = Entry { dimensions: region, ..of("calls", now, "1", 1) };
     check(entry(&name, "1", beside), RejectReason::InvalidValue, "no dimension \"country\"");
     check(entry(&tenant(true, 4), "1", of("calls", now, "1", 1)), RejectReason::UnknownTenant, "no tenant");
-    check(entry(&tenant(false, 0), "1", of("calls", now, "1", 1)), RejectReason::Misrouted, "lives in");
     check(entry(&name, "void-1", of("calls", now, "1", 1)), RejectReason::InvalidEvent, "those of voids");
     let long = "i".repeat(100_000);
     let shortened = format!("adjustment {}: id must have 1 to 128 bytes", "i".repeat(64));
@@ -219,9 +223,41 @@ fn nobody_else_can_write_one() {
     let adjustment = entry(&tenant(true, 0), "1", of("calls", at(0), "-5", -5));
     let seal = adjustment.seal(&support::key());
     let dearer = Adjustment { change: Change::Entry(of("calls", at(0), "-50", -50)), ..adjustment };
-    let forged = RecordBody::Adjustment { adjustment: dearer, seal };
+    let forged = RecordBody::Adjustment { adjustment: dearer, seal, hops: 0 };
     let outcome = apply_one(&mut shard, &support::catalogue(), 0, forged);
     let (verdict, detail) = refusal(&outcome);
     assert_eq!(verdict, Verdict::Rejected(RejectReason::InvalidEvent));
     assert!(detail.contains("seal"), "{detail}");
+}
+
+#[test]
+fn one_in_a_foreign_partition_is_sent_home_as_limits_are() {
+    let (mut shard, name) = (support::shard(), tenant(false, 0));
+    let adjustment = entry(&name, "1", of("calls", at(0), "1", 1));
+    let seal = adjustment.seal(&support::key());
+    let limits = LimitSet { tenant: name.clone(), revision: 1, limits: vec![limit("bytes", 10, &[100])] };
+    let home = catalogue().homes.of(name.as_str());
+    for hops in [0, HOPS_MAX - 1, HOPS_MAX] {
+        let bodies = [
+            RecordBody::Adjustment { adjustment: adjustment.clone(), seal, hops },
+            RecordBody::Limits { set: limits.clone(), hops },
+        ];
+        for body in bodies {
+            let outcome = apply_one(&mut shard, &catalogue(), 0, body);
+            assert!(outcome.adjustments.is_empty() && outcome.limits.is_empty());
+            if hops < HOPS_MAX {
+                assert_eq!(outcome.forwards, [Forward { index: 0, to: home, hops: hops + 1 }]);
+                assert_eq!(refusal(&outcome), (Verdict::Forwarded, ""));
+            } else {
+                assert_eq!(refusal(&outcome).0, Verdict::Rejected(RejectReason::Misrouted));
+            }
+        }
+    }
+    // What is forged travels nowhere.
+    let forged = RecordBody::Adjustment { adjustment, seal: Hash128(seal.0 ^ 1), hops: 0 };
+    let outcome = apply_one(&mut shard, &catalogue(), 0, forged);
+    assert_eq!(
+        (refusal(&outcome).0, outcome.forwards.len()),
+        (Verdict::Rejected(RejectReason::InvalidEvent), 0)
+    );
 }

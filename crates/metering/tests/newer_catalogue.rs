@@ -3,9 +3,9 @@
 
 mod support;
 
-use support::{at, batch, catalogue, config, event, facts, filter, meters, shard, tenant};
-use weir_core::Timestamp;
+use support::{PARTITIONS, at, batch, catalogue, config, event, facts, filter, meters, shard, tenant};
 use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{Homes, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::meter::{FilterOperator, Meter};
 use weir_metering::record::{Batch, JournalRecord, RecordBody};
@@ -23,18 +23,32 @@ fn two_events() -> Batch {
 
 /// The tests' catalogue as another version.
 fn second() -> Catalogue {
-    Catalogue::new(2, meters(), catalogue().tenants)
+    Catalogue::new(2, meters(), catalogue().tenants, catalogue().homes)
+}
+
+/// The same with more partitions, among which the batch's unknown tenant would live here or not.
+/// Those that are known keep their homes.
+fn widened(stays: bool) -> Catalogue {
+    let unknown = tenant(true, 4);
+    let would_live = |width: &i32| Homes::new(*width).of(unknown.as_str());
+    let here = would_live(&PARTITIONS);
+    let to = (PARTITIONS + 1..).find(|width| (would_live(width) == here) == stays).unwrap();
+    let mut newer = second();
+    newer.homes = newer.tenants.keys().fold(Homes::new(to), |all, known| all.with(known.clone(), PARTITIONS));
+    newer
 }
 
 fn with_meters(change: impl FnOnce(&mut Vec<Meter>)) -> Catalogue {
     let mut changed = meters();
     change(&mut changed);
-    Catalogue::new(2, changed, catalogue().tenants)
+    Catalogue::new(2, changed, catalogue().tenants, catalogue().homes)
 }
 
 #[test]
 fn only_what_the_batch_used_matters() {
     let newer = |of, facts| second().with_tenant(tenant(true, of), facts);
+    let mut elsewhere = second();
+    elsewhere.homes = Homes::new(PARTITIONS).with(tenant(true, 3), PARTITIONS + 1);
     let cases = [
         ("nothing changed", true, second()),
         ("another tenant is created", true, newer(7, facts(0, -4, 2, 30))),
@@ -43,6 +57,9 @@ fn only_what_the_batch_used_matters() {
         ("a tenant without periods gets some", false, newer(3, facts(0, 0, 1, 3))),
         ("periods are other ones", false, newer(0, facts(0, -4, 1, 60))),
         ("hours begin elsewhere", false, newer(2, facts(30, 1, 1, 4))),
+        ("the topic is widened, and the batch's unknown tenant would stay", true, widened(true)),
+        ("the topic is widened, and the batch's unknown tenant would move", false, widened(false)),
+        ("a known tenant lives elsewhere", false, elsewhere),
         ("a meter goes", false, with_meters(|meters| meters.truncate(6))),
         (
             "a meter chooses otherwise",

@@ -4,17 +4,17 @@ mod support;
 
 use std::collections::HashMap;
 
-use support::{apply_one, at, batch, event, facts, meter, meter_key, tenant};
+use support::{PARTITIONS, apply_one, at, batch, event, facts, meter, meter_key, tenant};
 use weir_core::quantity::TOTAL_NANOS_MAX;
 use weir_core::time::{DAY_MS, HOUR_MS};
-use weir_core::{Quantity, Timestamp};
+use weir_core::{Homes, Quantity, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::meter::{Aggregation, Meter};
 use weir_metering::outcome::{AlertKind, Outcome, RejectReason, Verdict};
 use weir_metering::record::{Batch, JournalRecord, RecordBody};
-use weir_metering::shard::{PeriodTotal, Recovered, Shard};
+use weir_metering::shard::{HOPS_MAX, PeriodTotal, Recovered, Shard};
 
 fn give(shard: &mut Shard, broker_ms: i64, event: UsageEvent) -> Outcome {
     apply_one(shard, &support::catalogue(), broker_ms, RecordBody::Event { event, hops: 0 })
@@ -43,9 +43,12 @@ fn the_order_of_judgement() {
     check(native("", day, "1"), 0, rejected(RejectReason::InvalidEvent));
     check(event(&tenant(false, 0), "", None, "1"), 0, rejected(RejectReason::InvalidEvent));
     let foreign = || event(&tenant(false, 0), "f", None, "1");
-    let home = weir_core::journal::partition_of(foreign().tenant.as_bytes(), support::PARTITIONS);
-    assert_eq!(check(foreign(), 0, Some(Verdict::Forwarded)).forwards[0].to, home);
-    check(foreign(), 1, rejected(RejectReason::Misrouted));
+    let home = weir_core::journal::partition_of(foreign().tenant.as_bytes(), PARTITIONS);
+    for hops in 0..HOPS_MAX {
+        let forward = check(foreign(), hops, Some(Verdict::Forwarded)).forwards[0];
+        assert_eq!((forward.to, forward.hops), (home, hops + 1));
+    }
+    check(foreign(), HOPS_MAX, rejected(RejectReason::Misrouted));
     check(event(&tenant(true, 9), "u", None, "1"), 1, rejected(RejectReason::UnknownTenant));
     // A refused event has claimed no id.
     check(native("a", day - 3 * DAY_MS - 1, "1"), 0, rejected(RejectReason::TooLate));
@@ -164,7 +167,7 @@ fn values_are_refused_in_words_that_say_how_to_send_them() {
 fn dimensions_together_stay_within_an_index_entry() {
     let names: Vec<String> = (0..16).map(|n| format!("d{n:02}")).collect();
     let wide = Meter { dimensions: names.clone(), ..meter("wide", Aggregation::Count) };
-    let catalogue = Catalogue::new(1, vec![wide], HashMap::new());
+    let catalogue = Catalogue::new(1, vec![wide], HashMap::new(), Homes::new(PARTITIONS));
     let bytes = |length: usize| {
         let mut event = event(&tenant(true, 0), "1", None, "1");
         event.data = names.iter().map(|name| (name.clone(), "x".repeat(length))).collect();
@@ -186,7 +189,7 @@ fn the_events_time_picks_the_version() {
         ..meter("m", Aggregation::Count)
     };
     let versions = vec![version(1, "use", None), version(2, "call", Some(10)), version(3, "use", Some(20))];
-    let catalogue = Catalogue::new(1, versions, HashMap::new());
+    let catalogue = Catalogue::new(1, versions, HashMap::new(), Homes::new(PARTITIONS));
     let taken = |time: Timestamp| {
         let event = event(&tenant(true, 0), "1", None, "1");
         catalogue
@@ -208,12 +211,12 @@ fn a_new_period_in_the_catalogue_moves_the_level() {
     let mut shard = support::shard();
     let native = tenant(true, 0);
     let of = |version, number| {
-        Catalogue::new(version, support::meters(), HashMap::new())
+        Catalogue::new(version, support::meters(), HashMap::new(), Homes::new(PARTITIONS))
             .with_tenant(native.clone(), facts(0, 0, 1, number))
     };
     let limits = vec![support::limit("calls", 10, &[100])];
     let set = weir_metering::quota::LimitSet { tenant: native.clone(), revision: 1, limits };
-    let outcome = apply_one(&mut shard, &of(1, 1), DAY_MS + 1, RecordBody::Limits(set));
+    let outcome = apply_one(&mut shard, &of(1, 1), DAY_MS + 1, RecordBody::Limits { set, hops: 0 });
     assert_eq!(outcome.levels[0].period.end, at(DAY_MS));
     let outcome = apply_one(&mut shard, &of(2, 3), DAY_MS + 2, RecordBody::Tick);
     assert_eq!(outcome.levels[0].period.start, at(DAY_MS));

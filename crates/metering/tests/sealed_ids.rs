@@ -10,8 +10,8 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 use support::{at, batch, config, event, key, tenant};
-use weir_core::Timestamp;
 use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{Homes, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::event::UsageEvent;
 use weir_metering::identity::{MemoryPlan, RememberedId, SealedFile};
@@ -137,7 +137,7 @@ struct House {
 fn catalogue(second_tenant: bool) -> Catalogue {
     let all = support::catalogue();
     let known = all.tenants.into_iter().filter(|(id, _)| second_tenant || *id != tenant(true, 1));
-    Catalogue::new(1, support::meters(), known.collect::<HashMap<_, _>>())
+    Catalogue::new(1, support::meters(), known.collect::<HashMap<_, _>>(), Homes::new(support::PARTITIONS))
 }
 
 fn new_shard(recovered: Recovered, bucket_ids: usize) -> Shard {

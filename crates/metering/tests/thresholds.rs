@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{apply_one, at, event, facts, limit, meter, tenant};
-use weir_core::Timestamp;
 use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{Homes, Timestamp};
 use weir_metering::catalogue::Catalogue;
 use weir_metering::meter::Aggregation;
 use weir_metering::outcome::{Alert, AlertKind, Direction};
@@ -36,7 +36,7 @@ fn body(what: &str, row: usize, time: &str) -> RecordBody {
                 None => vec![],
             };
             let revision = i64::try_from(row).unwrap();
-            RecordBody::Limits(LimitSet { tenant: tenant(true, 0), revision, limits })
+            RecordBody::Limits { set: LimitSet { tenant: tenant(true, 0), revision, limits }, hops: 0 }
         }
         _ => RecordBody::Tick,
     }
@@ -54,8 +54,9 @@ fn shown(alert: &Alert) -> String {
 /// The columns are: what | arrival | event time | alerts | the level, where one is published.
 /// A period is one day. Alerts: + reached, - resolved, percent @ usage / day of the period.
 fn check(aggregation: Aggregation, table: &str) {
-    let catalogue = Catalogue::new(1, vec![meter("meter", aggregation)], [].into())
-        .with_tenant(tenant(true, 0), facts(0, 0, 1, 10));
+    let catalogue =
+        Catalogue::new(1, vec![meter("meter", aggregation)], [].into(), Homes::new(support::PARTITIONS))
+            .with_tenant(tenant(true, 0), facts(0, 0, 1, 10));
     let mut shard = support::shard();
     let mut ids = BTreeSet::new();
     for (row, line) in table.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow};
 use weir_core::time::{DAY_MS, HOUR_MS};
-use weir_core::{HashKey, HourAlignment, Partition, Span, TenantId, Timestamp};
+use weir_core::{HashKey, Homes, HourAlignment, Partition, Span, TenantId, Timestamp};
 use weir_load::{Profile, Stream, house, tenant_id};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::shard::{FUTURE_MS, Recovered, SERIES_MAX, Shard, ShardConfig, WINDOW_MS};
@@ -57,7 +57,7 @@ pub(crate) fn catalogue() -> Result<Catalogue> {
     let facts = TenantFacts { alignment: HourAlignment::default(), periods };
     let known = |tenant| Ok((TenantId::new(&tenant_id(tenant))?, facts.clone()));
     let tenants: Result<HashMap<_, _>> = (0..TENANTS).map(known).collect();
-    Ok(Catalogue::new(1, file.catalog.meters, tenants?))
+    Ok(Catalogue::new(1, file.catalog.meters, tenants?, Homes::new(1)))
 }
 
 /// A shard that goes on at `next_offset` and knows nothing of what was before.
@@ -65,7 +65,6 @@ pub(crate) fn shard(next_offset: i64) -> Shard {
     let config = ShardConfig {
         generation: 1,
         partition: PARTITION,
-        partitions: 1,
         window_ms: WINDOW_MS,
         future_ms: FUTURE_MS,
         series_max: SERIES_MAX,

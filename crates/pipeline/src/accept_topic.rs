@@ -82,10 +82,17 @@ pub async fn look(pool: &Pool, kafka: &KafkaConfig) -> Result<Acceptance, Pipeli
         TopicIdentity::Unnamed => None,
         TopicIdentity::Id(id) => Some(id.clone()),
     };
-    if let Some(reason) = other_number(kafka, &installed, topics::partitions(kafka).await?) {
+    let is_other = other_topic(&installed, &identity).is_some();
+    let (counted, found) = (installed.partitions, topics::partitions(kafka).await?);
+    if let Some(mut reason) = other_number(&installed.topic, counted, found) {
+        if is_other {
+            reason = format!(
+                "the topic that has taken the place of the counted one has {found} partitions, not {counted}; make \
+                 it again with {counted}, then accept it"
+            );
+        }
         return Err(PipelineError::OtherTopic(reason));
     }
-    let is_other = other_topic(&installed, &identity).is_some();
     let mut partitions = Vec::new();
     for row in partition::all(pool).await? {
         partitions.push(compare(kafka, &row, is_other).await?);

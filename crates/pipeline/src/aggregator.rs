@@ -176,8 +176,7 @@ async fn prepare(
 async fn look(aggregator: &Aggregator) -> Result<(Installation, SettingsWatch), PipelineError> {
     let kafka = &aggregator.kafka;
     topics::ensure_for(kafka, postgres::has_counted(&aggregator.pool).await?).await?;
-    let partitions = topics::partitions(kafka).await?;
-    let found = KafkaConfig { partitions, ..kafka.clone() };
+    let found = KafkaConfig { partitions: topics::partitions(kafka).await?, ..kafka.clone() };
     let mut installation = postgres::installation(&aggregator.pool, &found).await?;
     if installation.topic != kafka.usage_topic {
         return Err(PipelineError::OtherTopic(format!(
@@ -185,7 +184,10 @@ async fn look(aggregator: &Aggregator) -> Result<(Installation, SettingsWatch), 
             installation.topic, kafka.usage_topic
         )));
     }
-    if let Some(reason) = topic_watch::other_number(kafka, &installation, partitions) {
+    // The topic is widened before the ledger, so asked in this order it never seems to have too few.
+    let partitions = topics::partitions(kafka).await?;
+    if let Some(reason) = topic_watch::other_number(&installation.topic, installation.partitions, partitions)
+    {
         return Err(PipelineError::OtherTopic(reason));
     }
     if let Err(error) = month::make_ahead(&aggregator.pool, aggregator.clock.now()).await {

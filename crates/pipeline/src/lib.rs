@@ -19,6 +19,7 @@ pub mod dead_letters;
 mod differences;
 pub mod ledger_check;
 pub mod outbox;
+pub mod widen_topic;
 
 pub mod error;
 pub mod metrics;

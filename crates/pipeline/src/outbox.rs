@@ -219,7 +219,7 @@ impl<W: World> Delivery<W> {
         };
         OutgoingRecord {
             topic: topic.clone(),
-            partition: None,
+            partition: due.home,
             key: due.message.topic_key.clone().map(String::into_bytes),
             value: Some(body_bytes(&due.message.body)),
             headers,

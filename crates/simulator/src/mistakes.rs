@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use weir_core::digest::Digest;
-use weir_core::journal::partition_of;
 use weir_core::{HashKey, Position};
 use weir_metering::outcome::{Alert, AlertKind, Direction, Outcome, RejectReason};
 use weir_metering::record::{Batch, RecordBody};
@@ -32,13 +31,15 @@ pub(crate) fn apply_mistaken<E>(
             Ok(outcome)
         }
         Mutation::WallClockLateness => {
-            let (window_ms, partitions) = (shard.config().window_ms, shard.config().partitions);
-            let oldest = runtime.now().plus_millis(-window_ms);
-            let tenants = runtime.hand.stage.state().servers.ledger.tenants.clone();
+            let oldest = runtime.now().plus_millis(-shard.config().window_ms);
+            let (tenants, homes) = {
+                let ledger = &runtime.hand.stage.state().servers.ledger;
+                (ledger.tenants.clone(), ledger.homes())
+            };
             let mut records = batch.to_records();
             for record in &mut records {
                 if let RecordBody::Event { event, .. } = &record.body
-                    && partition_of(event.tenant.as_bytes(), partitions) == batch.partition
+                    && homes.of(&event.tenant) == batch.partition
                     && tenants.keys().any(|tenant| tenant.as_str() == event.tenant)
                     && event.time.is_some_and(|time| time < oldest)
                 {

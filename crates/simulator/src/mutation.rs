@@ -51,6 +51,10 @@ pub enum Mutation {
     IdOfAttempt,
     /// What became of a message is written to whichever has its id.
     SettledById,
+    /// Tenants live where they would if they were created now, however few partitions there were.
+    TenantsMove,
+    /// Widening keeps no home for a name that has limits, but no tenant yet.
+    NamesNotKept,
 }
 
 /// A mistake, how it is called, and within how many seeds it must be found.
@@ -150,6 +154,13 @@ pub const MUTATIONS: &[MutationCase] = &[
         "settled-by-id",
         "what became of a message is written to whichever has its id",
         1_000,
+    ),
+    case(Mutation::TenantsMove, "tenants-move", "tenants move when the topic is widened", 500),
+    case(
+        Mutation::NamesNotKept,
+        "names-not-kept",
+        "widening keeps no home for a name that has limits, but no tenant yet",
+        5_000,
     ),
 ];
 

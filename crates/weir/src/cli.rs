@@ -209,6 +209,23 @@ pub(crate) enum Ledger {
     /// Go on with a topic that is no longer the one that was counted.
     #[command(after_help = help::LEDGER_ACCEPT_TOPIC)]
     AcceptTopic(AcceptTopic),
+    /// Give the usage topic more partitions, and count them.
+    #[command(after_help = help::LEDGER_WIDEN)]
+    Widen(Widen),
+}
+
+/// `weir ledger widen`.
+#[derive(Debug, Args)]
+pub(crate) struct Widen {
+    /// How many partitions there shall be.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub to: i32,
+    /// Do it; without this nothing is changed.
+    #[arg(long)]
+    pub yes: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `weir ledger accept-topic`.

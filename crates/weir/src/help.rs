@@ -88,6 +88,17 @@ Example:
 
 Exit codes: 0 accepted, or there is nothing to accept, 1 not accepted or failed, 2 a wrong call.";
 
+pub(crate) const LEDGER_WIDEN: &str =
+    "Changes nothing without --yes, and says what it would change. With --yes it gives the usage topic more
+partitions, unless somebody has done so already, and lets the ledger count them. Tenants that exist stay
+in their partitions; those that are created from then on are spread over all. It cannot be taken back.
+Every `weir serve` goes on meanwhile. What was interrupted is said again.
+
+Example:
+  weir ledger widen --to 16
+
+Exit codes: 0 widened, or it was before, 1 not widened or failed, 2 a wrong call.";
+
 pub(crate) const PROJECTION_REBUILD: &str =
     "Changes the ledger's note of how far ClickHouse is filled; `weir serve` then fills it again, as far
 back as Kafka and the archive reach. What is written twice becomes one row.

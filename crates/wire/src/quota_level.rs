@@ -48,10 +48,13 @@ pub fn decode(record_key: &[u8], value: &[u8]) -> Result<QuotaLevel, UnreadableL
 }
 
 /// Whether `candidate` replaces `held`: its (generation, offset) is not lower. A level
-/// published again at the same position is the same.
+/// published again at the same position is the same. A tenant has another partition only if it was
+/// created again in a ledger that was restored: then the later one counts.
 pub fn replaces(candidate: &QuotaLevel, held: &QuotaLevel) -> bool {
-    let rank = |level: &QuotaLevel| (level.position.generation, level.position.offset);
-    rank(candidate) >= rank(held)
+    let (new, old) = (candidate.position, held.position);
+    let is_later =
+        if new.partition == old.partition { new.offset >= old.offset } else { candidate.as_of >= held.as_of };
+    new.generation > old.generation || new.generation == old.generation && is_later
 }
 
 #[cfg(test)]
@@ -126,5 +129,15 @@ mod tests {
                 assert_eq!(replaces(higher, lower), at >= other);
             }
         }
+    }
+
+    /// A ledger was restored, and the tenant created again into another partition.
+    #[test]
+    fn of_two_partitions_the_later_level_counts() {
+        let old = level(1, 5_000, true);
+        let mut new = level(1, 3, true);
+        new.position.partition = 7;
+        new.as_of = old.as_of.plus_millis(1);
+        assert!(replaces(&new, &old) && !replaces(&old, &new));
     }
 }

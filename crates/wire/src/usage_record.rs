@@ -39,8 +39,6 @@ pub const CONTROL_LIMITS: &str = "limits";
 pub const CONTROL_ADJUSTMENT: &str = "adjustment";
 /// A tick: the value is empty.
 pub const CONTROL_TICK: &str = "tick";
-/// The value of [`HEADER_HOP`] on a record that was forwarded once.
-pub const HOP_ONCE: &str = "1";
 /// The largest value that is read unless the configuration says otherwise, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1_048_576;
 /// The most that key and headers may have together, in bytes: forwarded and dead-lettered
@@ -209,10 +207,13 @@ fn decode_body(
     }
     let mut event: UsageEvent = match format_of(record) {
         Format::Tick => return Ok(RecordBody::Tick),
-        Format::Limits => return decode_limits(payload).map(RecordBody::Limits),
+        Format::Limits => {
+            let set = decode_limits(payload)?;
+            return Ok(RecordBody::Limits { set, hops: hops_of(record) });
+        }
         Format::Adjustment => {
             let (adjustment, seal) = adjustment::decode(payload)?;
-            return Ok(RecordBody::Adjustment { adjustment, seal });
+            return Ok(RecordBody::Adjustment { adjustment, seal, hops: hops_of(record) });
         }
         Format::Structured => decode_structured(payload)?,
         Format::Binary => {

@@ -88,9 +88,9 @@ fn check_record(schemas: &SchemaSet, record: &RawRecord<'_>, memory_max: usize) 
                 panic!("a replayed event has no time, although it arrived at {}", origin.broker_time);
             }
         }
-        RecordBody::Limits(limits) => check_limits(schemas, limits, memory_max),
+        RecordBody::Limits { set: limits, .. } => check_limits(schemas, limits, memory_max),
         // Whether Weir wrote it is the shard's to say, by its seal.
-        RecordBody::Adjustment { adjustment, seal } => check_adjustment(adjustment, *seal),
+        RecordBody::Adjustment { adjustment, seal, .. } => check_adjustment(adjustment, *seal),
         RecordBody::Tick | RecordBody::Unreadable { .. } => {}
     }
     // Headers of others change nothing.
@@ -114,7 +114,10 @@ fn check_limits(schemas: &SchemaSet, limits: &LimitSet, memory_max: usize) {
     let headers: &[(&str, &[u8])] = &[(HEADER_CONTROL, CONTROL_LIMITS.as_bytes())];
     let again = RawRecord { key: None, payload: Some(&payload), headers, offset: 1, broker_time_ms: 1 };
     let memory_max = memory_max.max(bound(64 << 10, 64, &payload));
-    assert_eq!(decode_both_ways(schemas, &again, memory_max).body, RecordBody::Limits(limits.clone()));
+    assert_eq!(
+        decode_both_ways(schemas, &again, memory_max).body,
+        RecordBody::Limits { set: limits.clone(), hops: 0 }
+    );
 }
 
 /// What is read is written as the same again, and may be judged whatever it holds.

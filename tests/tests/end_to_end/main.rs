@@ -13,6 +13,7 @@ mod failures;
 mod quotas;
 mod refusals;
 mod seen;
+mod widened;
 
 use std::time::Instant;
 
@@ -62,6 +63,7 @@ async fn the_house_holds() {
         failures::clickhouse_dies_while_events_flow,
         failures::kafka_away_is_503,
         failures::a_topic_that_keeps_too_little_is_refused_until_it_is_corrected,
+        widened::tenants_stay_and_nothing_is_lost_or_doubled,
         billing::a_closed_period_is_billed_once_and_proved,
         adjustments::a_voided_event_leaves_usage_quota_and_alerts,
         adjustments::billed_periods_are_corrected_for_exactly_what_was_adjusted,

@@ -204,7 +204,6 @@ async fn open_state(pool: postgres::Pool, kafka: &KafkaConfig, settings: ApiSett
     let journal = Journal {
         producer: Producer::connect(kafka).unwrap(),
         topic: kafka.usage_topic.clone(),
-        partitions: kafka.partitions,
         ends: TopicEnds::connect(kafka).unwrap(),
     };
     let metrics = ApiMetrics::register(&prometheus::Registry::new()).unwrap();

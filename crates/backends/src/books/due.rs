@@ -72,8 +72,6 @@ struct PeriodRow {
     period_end: DateTime<Utc>,
 }
 
-const PARTITIONS: &str = "SELECT partitions FROM installation";
-
 // A period that two subscriptions touch belongs to the later one, so usage is billed once.
 const DUE: &str =
     "SELECT s.id, s.tenant, s.plan, s.legal_entity, s.starts_at, t.zone, t.anchor::text AS anchor,
@@ -111,11 +109,6 @@ const REACH: &str = "SELECT p.generation, p.folded_to, p.projected_to, p.next_of
 const NEWEST_BROKER_TIME: &str = "SELECT max(broker_time_max) FROM journal_partition";
 
 const PLANS: &str = "SELECT definition::text, content_hash FROM plan_version ORDER BY key, version";
-
-/// How many partitions the usage topic has: a tenant's events are in one of them.
-pub async fn partitions(pool: &Pool) -> Result<i32, StoreError> {
-    sqlx::query_scalar(PARTITIONS).fetch_one(pool).await.map_err(failed("read the installation"))
-}
 
 /// Periods that end by `until` and have no finalized invoice, the earliest first.
 pub async fn due_periods(

@@ -17,7 +17,7 @@ pub use documents::{
 };
 pub use due::{
     BilledPeriod, DuePeriod, JournalReach, StoredPlan, billed_periods, due_periods, journal_reach,
-    newest_broker_time, partitions, plans,
+    newest_broker_time, plans,
 };
 pub use evidence::{Evidence, SubscriptionFacts, UsageRow, UsageRows};
 pub use finalizing::{Finalized, Finalizing};

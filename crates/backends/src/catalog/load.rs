@@ -12,6 +12,7 @@ use weir_metering::meter::Meter;
 use weir_wire::catalog_file::Catalog;
 
 use crate::StoreError;
+use crate::ledger::width;
 use crate::postgres::{Pool, SNAPSHOT};
 
 const ATTEMPT: &str = "read the catalogue";
@@ -34,8 +35,9 @@ pub async fn version(pool: &Pool) -> Result<i64, StoreError> {
         .map_err(|error| StoreError::postgres("read the catalogue's version", &error))
 }
 
-/// Raises the version to one that no earlier state of the ledger had, and returns it; called in the transaction of whoever adds a
-/// tenant, a period or a meter. It holds the row until that transaction ends.
+/// Raises the version to one that no earlier state of the ledger had, and returns it; called in the
+/// transaction of whoever adds a tenant, a period or a meter, or widens the topic. It holds the row
+/// until that transaction ends.
 pub async fn bump(conn: &mut PgConnection) -> Result<i64, StoreError> {
     sqlx::query_scalar(BUMP)
         .fetch_one(conn)
@@ -43,8 +45,8 @@ pub async fn bump(conn: &mut PgConnection) -> Result<i64, StoreError> {
         .map_err(|error| StoreError::postgres("raise the catalogue's version", &error))
 }
 
-/// What batches are judged by: all versions of all meters, and every tenant that is not
-/// deleted with all its stored billing periods.
+/// What batches are judged by: all versions of all meters, every tenant that is not deleted with
+/// all its stored billing periods, and where each is at home.
 pub async fn load(pool: &Pool) -> Result<Catalogue, StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
     let mut snapshot = pool.begin_with(SNAPSHOT).await.map_err(failed)?;
@@ -66,8 +68,9 @@ pub async fn load(pool: &Pool) -> Result<Catalogue, StoreError> {
             facts.periods.push(Span { start: start.into(), end: end.into() });
         }
     }
+    let homes = width::homes_in(&mut snapshot).await?;
     snapshot.commit().await.map_err(failed)?;
-    Ok(Catalogue::new(version, meters, tenants))
+    Ok(Catalogue::new(version, meters, tenants, homes))
 }
 
 /// Legal entities, meters and plans: all published versions of each, by key and version.

@@ -47,10 +47,15 @@ impl std::fmt::Debug for Producer {
     }
 }
 
+/// How soon a client knows of partitions that a topic was given, in milliseconds. The driver's own
+/// five minutes would leave them unread, or unwritten, for as long.
+const METADATA_EVERY_MS: &str = "10000";
+
 /// Settings that every client of ours shares.
 pub(crate) fn client_config(config: &KafkaConfig, role: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.bootstrap_servers).set("client.id", format!("weir-{role}"));
+    client.set("topic.metadata.refresh.interval.ms", METADATA_EVERY_MS);
     for (name, value) in &config.settings {
         client.set(name, value);
     }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -120,6 +122,35 @@ pub async fn partitions(config: &KafkaConfig) -> Result<i32, StoreError> {
         _ => {
             let reason = format!("topic {} is not there yet; `weir migrate` makes it", config.usage_topic);
             Err(StoreError::Transient { attempt: ATTEMPT, reason })
+        }
+    }
+}
+
+/// Gives the usage topic `to` partitions, and waits up to 20 s until Kafka says so. One that has as
+/// many already, by whoever, is left as it is.
+pub async fn widen(config: &KafkaConfig, to: i32) -> Result<(), StoreError> {
+    const ATTEMPT: &str = "give the usage topic more partitions";
+    let count = usize::try_from(to).map_err(|error| StoreError::corrupt(ATTEMPT, error))?;
+    if partitions(config).await? < to {
+        let admin = admin(config, ATTEMPT).await?;
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+        let wider = NewPartitions::new(&config.usage_topic, count);
+        let failed = |error| StoreError::kafka(ATTEMPT, &error);
+        for result in admin.create_partitions(&[wider], &options).await.map_err(failed)? {
+            if let Err((topic, code)) = result {
+                return Err(StoreError::corrupt(ATTEMPT, format!("{topic}: {code}")));
+            }
+        }
+    }
+    let began = std::time::Instant::now();
+    loop {
+        match partitions(config).await? {
+            found if found >= to => return Ok(()),
+            found if began.elapsed() > PATIENCE => {
+                let reason = format!("{} still has {found} partitions", config.usage_topic);
+                return Err(StoreError::Transient { attempt: ATTEMPT, reason });
+            }
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }

@@ -12,3 +12,4 @@ pub mod rollup;
 pub mod standing;
 pub mod take;
 pub mod usage;
+pub mod width;

@@ -13,11 +13,13 @@ use crate::postgres::Pool;
 const ATTEMPT: &str = "take a partition";
 
 const PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
-/// `ON CONFLICT` alone would wait for whoever is updating the row.
+/// `ON CONFLICT` alone would wait for whoever is updating the row. A partition that the ledger does
+/// not count begins where it is told to, not where somebody finds it.
 const FIRST_SEEN: &str = "INSERT INTO journal_partition (partition, generation, first_offset, next_offset,
         broker_time_max, folded_to, projected_to, rolled_to)
     SELECT $1, $2, $3, $3, 'epoch', $3, $3, $3
-    WHERE NOT EXISTS (SELECT 1 FROM journal_partition WHERE partition = $1)
+    FROM installation
+    WHERE $1 < installation.partitions AND NOT EXISTS (SELECT 1 FROM journal_partition WHERE partition = $1)
     ON CONFLICT (partition) DO NOTHING";
 const TAKE: &str = "UPDATE journal_partition SET owner = $2, owner_name = $3, owned_at = now(),
         epoch = given_once(epoch)
@@ -60,7 +62,13 @@ pub async fn take(
                     sqlx::query_scalar(END_BLOCKER).bind(partition).fetch_one(pool).await.map_err(failed)?;
                 tracing::warn!(partition, ended, "ended the backend that held a partition's row");
             }
-            other => return other.map_err(failed),
+            other => {
+                let taken = other.map_err(failed)?;
+                return taken.ok_or_else(|| {
+                    let reason = format!("the ledger does not count partition {partition} yet");
+                    StoreError::Transient { attempt: ATTEMPT, reason }
+                });
+            }
         }
     }
     let reason = format!("the row of partition {partition} stays locked");
@@ -72,7 +80,7 @@ async fn write_owner(
     partition: Partition,
     owner: &OwnerToken,
     owner_name: &str,
-) -> Result<PartitionRow, sqlx::Error> {
+) -> Result<Option<PartitionRow>, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     sqlx::query(PATIENCE).execute(&mut *transaction).await?;
@@ -80,7 +88,7 @@ async fn write_owner(
         .bind(partition)
         .bind(&owner[..])
         .bind(owner_name)
-        .fetch_one(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
     transaction.commit().await?;
     Ok(row)

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 use tokio::time::Instant;
-use weir_core::journal::partition_of;
-use weir_core::{ContentSum, HashKey, Partition, Position, TenantId, Timestamp};
+use weir_core::{ContentSum, HashKey, Position, TenantId, Timestamp};
 use weir_metering::event::{UsageEvent, content_hash};
 use weir_wire::batch_blob::decode_exceptions;
 
 use super::TenantError;
 use crate::StoreError;
-use crate::books::partitions;
 use crate::journal::topics::TopicEnds;
-use crate::ledger::partition;
+use crate::ledger::{partition, width};
 use crate::postgres::Pool;
 use crate::projection::{Projection, StoredEvent};
 
@@ -138,7 +136,7 @@ async fn look(projection: &Projection, wanted: &Wanted<'_>) -> Result<Vec<Stored
 /// # Errors
 /// [`TenantError::NotNow`] when that takes too long.
 async fn caught_up(places: &Places<'_>, wanted: &Wanted<'_>) -> Result<(), TenantError> {
-    let home: Partition = partition_of(wanted.tenant.as_str().as_bytes(), partitions(places.pool).await?);
+    let Some(home) = width::home_of(places.pool, wanted.tenant).await? else { return Ok(()) };
     let (_, end) = places.ends.watermarks(home).await?;
     let deadline = Instant::now() + CATCH_UP_WITHIN;
     loop {

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use weir_core::journal::partition_of;
 use weir_core::{Hash128, Span};
 
 use crate::adjustment::Adjustment;
@@ -21,21 +20,21 @@ use super::tenant::Facts;
 use super::work::{At, Work};
 
 impl Shard {
-    /// Takes an adjustment. One whose id was counted before changes nothing. As limits, it is
-    /// not sent on from a foreign partition: whoever writes it knows where it belongs.
+    /// Takes an adjustment. One whose id was counted before changes nothing. From a foreign
+    /// partition it is sent on, as events are.
     pub(super) fn apply_adjustment(
         &mut self,
         at: &At,
-        (adjustment, seal): (&Adjustment, Hash128),
+        (adjustment, seal, hops): (&Adjustment, Hash128, u8),
         catalogue: &Catalogue,
         work: &mut Work<'_>,
     ) -> NotCounted {
-        let (period, usage) = match self.judge_adjustment(adjustment, seal, catalogue) {
+        let (period, usage) = match self.judge_adjustment(adjustment, (seal, hops), catalogue) {
             Ok(judged) => judged,
             Err(not_counted) => return not_counted,
         };
         self.adjusted.insert(Adjustment::identity(&self.key, &adjustment.tenant, &adjustment.id));
-        let tenant = self.tenants.enter(&adjustment.tenant, self.config.partitions);
+        let tenant = self.tenants.enter(&adjustment.tenant);
         let mut placed = BTreeMap::new();
         for (key, change) in usage {
             let number = self.tenants.meters.enter(&key.meter);
@@ -65,7 +64,7 @@ impl Shard {
     fn judge_adjustment(
         &self,
         adjustment: &Adjustment,
-        seal: Hash128,
+        (seal, hops): (Hash128, u8),
         catalogue: &Catalogue,
     ) -> Result<(Option<Span>, BTreeMap<UsageKey, Aggregate>), NotCounted> {
         // An id that is not judged yet may be as long as a record, and must not cut the reason away.
@@ -80,10 +79,7 @@ impl Shard {
             ));
         }
         let name = adjustment.tenant.as_str();
-        let home = partition_of(name.as_bytes(), self.config.partitions);
-        if home != self.config.partition {
-            return Err(refused(RejectReason::Misrouted, &format!("{name} lives in partition {home}")));
-        }
+        self.check_home(name, hops, catalogue)?;
         let identity = Adjustment::identity(&self.key, &adjustment.tenant, &adjustment.id);
         if self.adjusted.contains(&identity) {
             return Err(NotCounted::control());

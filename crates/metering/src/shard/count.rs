@@ -42,7 +42,7 @@ impl Shard {
         work.outcome.content_sum.add(candidate.hashes.content);
         let tenant = match candidate.tenant {
             Whose::Known(number) => number,
-            Whose::New(name) => self.tenants.enter(name, self.config.partitions),
+            Whose::New(name) => self.tenants.enter(name),
         };
         self.tenants.state_mut(tenant).keep_facts(catalogue.version, candidate.facts);
         let measurements = std::mem::take(&mut work.measurements);
@@ -102,7 +102,7 @@ impl Shard {
     fn report_conflict(&mut self, at: &At, event: EventRef<'_>, catalogue: &Catalogue, work: &mut Work<'_>) {
         let Some((tenant, _)) = catalogue.tenants.get_key_value(event.tenant()) else { return };
         let hour = self.broker_time_max.millis() / HOUR_MS;
-        let number = self.tenants.enter(tenant, self.config.partitions);
+        let number = self.tenants.enter(tenant);
         if self.tenants.state_mut(number).seldom.conflict_hour.replace(hour) == Some(hour) {
             return;
         }

@@ -1,7 +1,6 @@
 //! Which records are accepted, in the order of judgement. Nothing changes here: what is
 //! refused has claimed no id and moved no total (invariants 9 to 11).
 
-use weir_core::journal::partition_of;
 use weir_core::time::span_words;
 use weir_core::{Partition, Span, TenantId, Timestamp};
 
@@ -16,6 +15,12 @@ use super::ahead::Prepared;
 use super::tenant::Facts;
 use super::work::{At, Work};
 
+/// How often a record is forwarded. In one history of a ledger once is enough, since a tenant
+/// keeps its home. A tenant that a ledger has lost by being restored, and that is created again
+/// among more partitions, may have another: then what was forwarded in the history before is
+/// forwarded again. So this many restorations are stood; what has come further is a dead letter.
+pub const HOPS_MAX: u8 = 3;
+
 /// What becomes of a record that is not counted.
 #[derive(Debug)]
 pub(super) struct NotCounted {
@@ -23,8 +28,8 @@ pub(super) struct NotCounted {
     pub(super) verdict: Verdict,
     /// Why, in words for the dead letters; `None` when it does not go there.
     pub(super) detail: Option<String>,
-    /// Where it is sent on to.
-    pub(super) forward_to: Option<Partition>,
+    /// Where it is sent on to, and how often it has been then.
+    pub(super) forward_to: Option<(Partition, u8)>,
 }
 
 impl NotCounted {
@@ -47,8 +52,8 @@ impl NotCounted {
         Self { verdict: Verdict::Conflict, detail: Some(detail), forward_to: None }
     }
 
-    fn forwarded(to: Partition) -> Self {
-        Self { verdict: Verdict::Forwarded, detail: None, forward_to: Some(to) }
+    fn forwarded(to: Partition, hops: u8) -> Self {
+        Self { verdict: Verdict::Forwarded, detail: None, forward_to: Some((to, hops)) }
     }
 }
 
@@ -117,24 +122,28 @@ impl Shard {
             || NotCounted::rejected(RejectReason::UnknownTenant, format!("there is no tenant {name}"));
         if let Some(number) = known {
             let state = self.tenants.state(number);
-            self.check_home(state.home(), hops)?;
+            if !state.is_at_home(catalogue.version) {
+                self.check_home(name, hops, catalogue)?;
+            }
             let facts = state.facts(name, catalogue, time).ok_or_else(unknown)?;
             return Ok((Whose::Known(number), facts));
         }
-        self.check_home(partition_of(name.as_bytes(), self.config.partitions), hops)?;
+        self.check_home(name, hops, catalogue)?;
         let (tenant, _) = catalogue.tenants.get_key_value(name).ok_or_else(unknown)?;
         let facts = Facts::of(name, catalogue, time).ok_or_else(unknown)?;
         Ok((Whose::New(tenant), facts))
     }
 
-    fn check_home(&self, home: Partition, hops: u8) -> Result<(), NotCounted> {
-        match hops {
-            _ if home == self.config.partition => Ok(()),
-            0 => Err(NotCounted::forwarded(home)),
-            _ => {
-                let detail = format!("belongs to partition {home}, and was forwarded before");
-                Err(NotCounted::rejected(RejectReason::Misrouted, detail))
-            }
+    /// Whether a record of the tenant belongs here; where it goes, if not.
+    pub(super) fn check_home(&self, name: &str, hops: u8, catalogue: &Catalogue) -> Result<(), NotCounted> {
+        let home = catalogue.homes.of(name);
+        if home == self.config.partition {
+            Ok(())
+        } else if hops < HOPS_MAX {
+            Err(NotCounted::forwarded(home, hops + 1))
+        } else {
+            let detail = format!("belongs to partition {home}, and was forwarded {hops} times before");
+            Err(NotCounted::rejected(RejectReason::Misrouted, detail))
         }
     }
 

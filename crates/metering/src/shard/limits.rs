@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_core::journal::partition_of;
-
 use crate::catalogue::Catalogue;
 use crate::meter::MeterKey;
 use crate::outcome::RejectReason;
@@ -17,24 +15,21 @@ use super::work::{At, Work};
 
 impl Shard {
     /// Takes a tenant's limits. A revision that is not higher than the known one changes
-    /// nothing. Limits that stand in a foreign partition are not sent on: whoever writes
-    /// them knows where they belong, and here they would be held against nothing.
+    /// nothing. Limits that stand in a foreign partition are sent on, as events are.
     pub(super) fn apply_limits(
         &mut self,
         at: &At,
-        set: &LimitSet,
+        (set, hops): (&LimitSet, u8),
         catalogue: &Catalogue,
         work: &mut Work<'_>,
     ) -> NotCounted {
-        let home = partition_of(set.tenant.as_str().as_bytes(), self.config.partitions);
-        if home != self.config.partition {
-            let detail = format!("limits of a tenant that lives in partition {home}");
-            return NotCounted::rejected(RejectReason::Misrouted, detail);
+        if let Err(elsewhere) = self.check_home(set.tenant.as_str(), hops, catalogue) {
+            return elsewhere;
         }
         if let Err(error) = set.validate() {
             return NotCounted::rejected(RejectReason::InvalidEvent, format!("limits: {error}"));
         }
-        let tenant = self.tenants.enter(&set.tenant, self.config.partitions);
+        let tenant = self.tenants.enter(&set.tenant);
         let revision = &mut self.tenants.state_mut(tenant).seldom.revision;
         if revision.is_none_or(|known| set.revision > known) {
             *revision = Some(set.revision);

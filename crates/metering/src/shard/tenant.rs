@@ -1,8 +1,7 @@
 //! What is kept of each tenant of a partition: limits, totals by billing period, series.
 //! It stands close together in memory: the cost of an event is that of reaching it.
 
-use weir_core::journal::partition_of;
-use weir_core::{HourAlignment, Partition, Quantity, Span, TenantId, Timestamp};
+use weir_core::{HourAlignment, Quantity, Span, TenantId, Timestamp};
 
 use crate::aggregate::{Aggregate, Part};
 use crate::catalogue::Catalogue;
@@ -44,7 +43,7 @@ pub(super) struct SeldomState {
     pub(super) level_period: Option<Span>,
 }
 
-/// The tenant's place and facts, so that the catalogue is not asked for every event.
+/// The tenant's facts, so that the catalogue is not asked for every event.
 #[derive(Clone, Copy, Debug, Default)]
 struct CachedFacts {
     /// The catalogue's version, of which the rest was learnt; `None` before it was asked.
@@ -52,7 +51,6 @@ struct CachedFacts {
     alignment: HourAlignment,
     /// The billing period that was asked for last.
     period: Option<Span>,
-    home: Partition,
 }
 
 /// What an event needs to know of its tenant.
@@ -100,14 +98,11 @@ impl Tenants {
         &mut self.states[at(number)]
     }
 
-    /// The number of a tenant, which is heard of from now on. `partitions` is how many the
-    /// topic has.
-    pub(super) fn enter(&mut self, tenant: &TenantId, partitions: i32) -> u32 {
+    /// The number of a tenant, which is heard of from now on.
+    pub(super) fn enter(&mut self, tenant: &TenantId) -> u32 {
         let number = self.names.enter(tenant);
         if at(number) == self.states.len() {
-            let home = partition_of(tenant.as_str().as_bytes(), partitions);
-            let facts = CachedFacts { home, ..CachedFacts::default() };
-            self.states.push(TenantState { facts, ..TenantState::default() });
+            self.states.push(TenantState::default());
         }
         number
     }
@@ -160,24 +155,25 @@ impl TenantState {
         self.meters.is_empty() | self.facts.version.is_none()
     }
 
-    /// The partition that it belongs to.
-    pub(super) fn home(&self) -> Partition {
-        self.facts.home
+    /// Whether an event of it was accepted under this version of the catalogue: then this
+    /// partition is its home.
+    pub(super) fn is_at_home(&self, version: i64) -> bool {
+        self.facts.version == Some(version)
     }
 
     /// What the catalogue knows of it, as an event at `time` needs it; `None` when it does
     /// not know it.
     pub(super) fn facts(&self, name: &str, catalogue: &Catalogue, time: Timestamp) -> Option<Facts> {
-        let CachedFacts { version, alignment, period, .. } = self.facts;
+        let CachedFacts { version, alignment, period } = self.facts;
         if version == Some(catalogue.version) && period.is_some_and(|period| period.contains(time)) {
             return Some(Facts { alignment, period });
         }
         Facts::of(name, catalogue, time)
     }
 
-    /// Keeps what the catalogue said, for the next event.
+    /// Keeps what the catalogue said of an accepted event, for the next one.
     pub(super) fn keep_facts(&mut self, version: i64, Facts { alignment, period }: Facts) {
-        self.facts = CachedFacts { version: Some(version), alignment, period, home: self.facts.home };
+        self.facts = CachedFacts { version: Some(version), alignment, period };
     }
 
     /// What is kept of a meter, if anything.

@@ -65,8 +65,8 @@ impl Work<'_> {
         if let Some(detail) = detail {
             self.outcome.dead_letters.push(DeadLetter { index: at.index, verdict, detail });
         }
-        if let Some(to) = forward_to {
-            self.outcome.forwards.push(Forward { index: at.index, to });
+        if let Some((to, hops)) = forward_to {
+            self.outcome.forwards.push(Forward { index: at.index, to, hops });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use weir_core::journal::partition_of;
 use weir_core::time::{DAY_MS, HOUR_MS};
-use weir_core::{HashKey, HourAlignment, Position, Quantity, Span, TenantId, Timestamp};
+use weir_core::{HashKey, Homes, HourAlignment, Position, Quantity, Span, TenantId, Timestamp};
 use weir_metering::adjustment::{Adjustment, Change, Entry, void_id};
 use weir_metering::aggregate::join_deltas;
 use weir_metering::catalogue::{Catalogue, TenantFacts};
@@ -37,7 +37,6 @@ pub(crate) fn config() -> ShardConfig {
     ShardConfig {
         generation: 3,
         partition: PARTITION,
-        partitions: PARTITIONS,
         window_ms: 3 * DAY_MS,
         future_ms: HOUR_MS,
         series_max: 3,
@@ -130,7 +129,7 @@ pub(crate) fn catalogue() -> Catalogue {
         (tenant(true, 3), facts(0, 0, 1, 0)),
         (tenant(false, 0), facts(0, -4, 2, 30)),
     ]);
-    Catalogue::new(1, meters(), tenants)
+    Catalogue::new(1, meters(), tenants, Homes::new(PARTITIONS))
 }
 
 pub(crate) fn event(tenant: &TenantId, id: &str, time: Option<Timestamp>, value: &str) -> UsageEvent {
@@ -160,7 +159,7 @@ pub(crate) fn batch(from: i64, to: i64, records: Vec<JournalRecord>) -> Batch {
 
 /// The record of an adjustment as Weir writes it.
 pub(crate) fn adjustment_record(adjustment: Adjustment) -> RecordBody {
-    RecordBody::Adjustment { seal: adjustment.seal(&key()), adjustment }
+    RecordBody::Adjustment { seal: adjustment.seal(&key()), adjustment, hops: 0 }
 }
 
 /// An adjustment of one meter.

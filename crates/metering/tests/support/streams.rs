@@ -9,6 +9,7 @@ use weir_metering::event::UsageEvent;
 use weir_metering::outcome::RejectReason;
 use weir_metering::quota::LimitSet;
 use weir_metering::record::{JournalRecord, RecordBody};
+use weir_metering::shard::HOPS_MAX;
 
 use super::{at, config, limit, tenant};
 
@@ -82,7 +83,7 @@ fn event() -> impl Strategy<Value = Draft> {
             }
             let (source, event_type) = ("test".to_owned(), event_type.to_owned());
             let event = UsageEvent { tenant, source, id: id.to_string(), event_type, time: None, data };
-            Draft::Event { event, age_ms, hops: u8::from(rare == 1) }
+            Draft::Event { event, age_ms, hops: HOPS_MAX * u8::from(rare == 1) }
         },
     )
 }
@@ -97,7 +98,7 @@ fn limits() -> impl Strategy<Value = Draft> {
         });
     let tenants = prop_oneof![9 => (0_usize..5).prop_map(|n| tenant(true, n)), 1 => Just(tenant(false, 0))];
     (tenants, 0_i64..9, one).prop_map(|(tenant, revision, limits)| {
-        Draft::Body(RecordBody::Limits(LimitSet { tenant, revision, limits }))
+        Draft::Body(RecordBody::Limits { set: LimitSet { tenant, revision, limits }, hops: 0 })
     })
 }
 
@@ -129,7 +130,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let unreadable = RecordBody::Unreadable { reason: RejectReason::Malformed, detail: "no event".into() };
     prop_oneof![
         12 => event(),
-        4 => (1_usize..30, prop::option::weighted(0.3, 0..DAY_MS), 0_u8..2)
+        4 => (1_usize..30, prop::option::weighted(0.3, 0..DAY_MS), 0..=HOPS_MAX)
             .prop_map(|(back, other_age_ms, hops)| Draft::Again { back, other_age_ms, hops }),
         2 => limits(),
         2 => adjustment(),
@@ -179,8 +180,8 @@ fn body(
             };
             let Some(adjustment) = super::void(*offset, *broker_time, event) else { return RecordBody::Tick };
             match super::adjustment_record(adjustment) {
-                RecordBody::Adjustment { adjustment, seal } if !of_weir => {
-                    RecordBody::Adjustment { adjustment, seal: Hash128(seal.0 ^ 1) }
+                RecordBody::Adjustment { adjustment, seal, hops } if !of_weir => {
+                    RecordBody::Adjustment { adjustment, seal: Hash128(seal.0 ^ 1), hops }
                 }
                 sealed => sealed,
             }

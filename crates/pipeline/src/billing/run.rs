@@ -15,8 +15,7 @@ use weir_backends::books::{
 use weir_backends::postgres::Pool;
 use weir_billing::subscription::closable;
 use weir_billing::{Invoice, PlanVersion, Subscription};
-use weir_core::journal::partition_of;
-use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_core::{Homes, Partition, Span, TenantId, Timestamp};
 use weir_metering::meter::{Aggregation, MeterKey};
 
 use super::finalize::{self, Outcome, Place};
@@ -35,7 +34,7 @@ pub(super) struct Run<'a, B> {
     pub(super) now: Timestamp,
     pub(super) plans: Vec<PlanVersion>,
     pub(super) aggregations: BTreeMap<MeterKey, Aggregation>,
-    partitions: i32,
+    homes: Homes,
     /// Why usage of a partition cannot be folded.
     unfoldable: BTreeMap<Partition, String>,
 }
@@ -111,15 +110,15 @@ impl<'a, B: Books> Run<'a, B> {
         let plans = books.plans().await?.into_iter().map(|stored| stored.plan).collect();
         let catalogue = books.catalogue().await?;
         let aggregations = catalogue.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
-        let partitions = books.partitions().await?;
+        let homes = books.homes().await?;
         let unfoldable = BTreeMap::new();
-        Ok(Self { books, settings, now, plans, aggregations, partitions, unfoldable })
+        Ok(Self { books, settings, now, plans, aggregations, homes, unfoldable })
     }
 
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
     /// may wait for the next run. A partition that cannot be folded for good is noted.
     async fn fold(&mut self) -> Result<(), StoreError> {
-        for partition in 0..self.partitions {
+        for partition in 0..self.homes.partitions() {
             for _ in 0..FOLD_STEPS_MAX {
                 match fold_step(self.books, partition).await {
                     Ok(true) => break,
@@ -144,7 +143,7 @@ impl<'a, B: Books> Run<'a, B> {
     }
 
     pub(super) fn partition(&self, subscription: &Subscription) -> Partition {
-        partition_of(subscription.tenant.as_str().as_bytes(), self.partitions)
+        self.homes.of(subscription.tenant.as_str())
     }
 
     /// Where usage of a place is found.

@@ -3,6 +3,7 @@
 //! built again only where that would judge otherwise).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -19,11 +20,18 @@ pub(crate) struct CatalogueCache<W: World> {
     runtime: W::Runtime,
     /// The copy, and when it was the newest.
     held: Mutex<Option<(Arc<Catalogue>, Duration)>>,
+    /// How many partitions the copy says are counted; 0 before there is one.
+    partitions: AtomicI32,
 }
 
 impl<W: World> CatalogueCache<W> {
     pub(crate) fn new(ledger: W::Ledger, runtime: W::Runtime) -> Self {
-        Self { ledger, runtime, held: Mutex::new(None) }
+        Self { ledger, runtime, held: Mutex::new(None), partitions: AtomicI32::new(0) }
+    }
+
+    /// How many partitions are counted, as far as is known without asking or waiting.
+    pub(crate) fn partitions(&self) -> Option<i32> {
+        Some(self.partitions.load(Ordering::Relaxed)).filter(|partitions| *partitions > 0)
     }
 
     /// The catalogue, at most a moment old.
@@ -51,6 +59,7 @@ impl<W: World> CatalogueCache<W> {
         let now = self.runtime.elapsed();
         let catalogue = Arc::new(self.ledger.catalogue().await?);
         tracing::info!(version = catalogue.version, tenants = catalogue.tenants.len(), "catalogue loaded");
+        self.partitions.store(catalogue.homes.partitions(), Ordering::Relaxed);
         *held = Some((Arc::clone(&catalogue), now));
         Ok(catalogue)
     }

@@ -7,7 +7,7 @@ use weir_backends::journal::{OutgoingRecord, OwnedRecord};
 use weir_core::{Generation, Partition, Position, Timestamp};
 use weir_metering::outcome::{DeadLetter, Forward, Outcome, Verdict};
 use weir_wire::dead_letter::{DeadLetterInfo, cut_value, is_own_header, verdict_code};
-use weir_wire::usage_record::{CONTROL_TICK, HEADER_CONTROL, HEADER_HOP, HOP_ONCE};
+use weir_wire::usage_record::{CONTROL_TICK, HEADER_CONTROL, HEADER_HOP};
 
 /// The longest key that a dead letter keeps, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
@@ -72,7 +72,8 @@ fn own_headers(record: &OwnedRecord) -> (Vec<(String, Vec<u8>)>, usize) {
 
 fn forward(topic: &str, record: &OwnedRecord, forward: Forward) -> OutgoingRecord {
     let mut headers = record.headers.clone();
-    headers.push((HEADER_HOP.to_owned(), HOP_ONCE.as_bytes().to_vec()));
+    headers.retain(|(name, _)| name != HEADER_HOP);
+    headers.push((HEADER_HOP.to_owned(), forward.hops.to_string().into_bytes()));
     OutgoingRecord {
         topic: topic.to_owned(),
         partition: Some(forward.to),

@@ -44,6 +44,9 @@ pub(crate) async fn take_partition<W: World>(
     if let Some(reason) = topic_watch::is_another(shared).await? {
         return Err(PipelineError::Refused { partition, reason });
     }
+    if let Some(reason) = topic_watch::is_uncounted(shared, partition).await? {
+        return Err(PipelineError::Refused { partition, reason });
+    }
     let (low, high) = shared.reader.watermarks(partition).await?;
     let token = shared.runtime.random().map_err(|error| ended(&error))?;
     let generation = shared.installation.generation;
@@ -145,7 +148,6 @@ async fn rebuild<W: World>(
     let config = ShardConfig {
         generation: row.generation,
         partition: row.partition,
-        partitions: shared.installation.partitions,
         window_ms: settings.window_ms,
         future_ms: settings.future_ms,
         series_max: settings.series_max,

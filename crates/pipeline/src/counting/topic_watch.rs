@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_backends::StoreError;
-use weir_backends::config::KafkaConfig;
 use weir_backends::journal::TopicIdentity;
 use weir_backends::postgres::Installation;
+use weir_core::Partition;
 
 use super::retry::Every;
 use super::shared::Shared;
@@ -27,10 +27,11 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
     loop {
         every.tick().await;
         let Ok(other) = is_another(&shared).await else { continue };
-        if other.is_none() && looked_at.is_none_or(|at| shared.since(at) >= LOOK_EVERY) {
+        let look_every = if unfit.is_some() { ASK_EVERY } else { LOOK_EVERY };
+        if other.is_none() && looked_at.is_none_or(|at| shared.since(at) >= look_every) {
             looked_at = Some(shared.runtime.elapsed());
-            unfit = match shared.reader.partitions().await {
-                Ok(partitions) => other_number(&shared.kafka, &shared.installation, partitions),
+            unfit = match is_unfit(&shared).await {
+                Ok(unfit) => unfit,
                 Err(error) if error.is_transient() => continue,
                 Err(error) => Some(error.to_string()),
             };
@@ -71,14 +72,52 @@ pub(crate) fn other_topic(installed: &Installation, identity: &TopicIdentity) ->
     }
 }
 
-/// Why a topic with so many partitions cannot be counted, if so.
-pub(crate) fn other_number(kafka: &KafkaConfig, installed: &Installation, partitions: i32) -> Option<String> {
-    let wanted = installed.partitions;
-    (partitions != wanted).then(|| {
+/// Why the topic cannot be counted with the partitions that it has now, if so. The ledger is asked
+/// only where they are others than are known: it may have been widened meanwhile.
+async fn is_unfit<W: World>(shared: &Shared<W>) -> Result<Option<String>, StoreError> {
+    if shared.reader.partitions().await? == known(shared) {
+        return Ok(None);
+    }
+    let counted = shared.catalogue.refresh().await?.homes.partitions();
+    // The topic is widened before the ledger, so asked in this order it never seems to have too few.
+    let found = shared.reader.partitions().await?;
+    Ok(other_number(&shared.installation.topic, counted, found))
+}
+
+/// Why a partition that the topic has is not counted yet, if so.
+pub(crate) async fn is_uncounted<W: World>(
+    shared: &Shared<W>,
+    partition: Partition,
+) -> Result<Option<String>, StoreError> {
+    if partition < known(shared) {
+        return Ok(None);
+    }
+    let counted = shared.catalogue.refresh().await?.homes.partitions();
+    if partition < counted {
+        return Ok(None);
+    }
+    // Whatever the topic's width is said to be: the group has given the partition.
+    let found = shared.reader.partitions().await?.max(partition.saturating_add(1));
+    Ok(other_number(&shared.installation.topic, counted, found))
+}
+
+/// How many partitions are counted, as far as this process knows.
+fn known<W: World>(shared: &Shared<W>) -> i32 {
+    shared.catalogue.partitions().unwrap_or(shared.installation.partitions)
+}
+
+/// Why a topic with `found` partitions cannot be counted by a ledger that counts `counted`, if so.
+pub(crate) fn other_number(topic: &str, counted: i32, found: i32) -> Option<String> {
+    let way_out = if found > counted {
         format!(
-            "topic {} has {partitions} partitions, but counting began with {wanted}: tenants would move between \
-             partitions; recreate it with {wanted} and run `weir ledger accept-topic`, or begin a new ledger",
-            kafka.usage_topic
+            "what is written to the others would not be counted; `weir ledger widen --to {found}` counts all"
         )
-    })
+    } else {
+        format!(
+            "tenants live in those that are missing; recreate it with {counted} and run `weir ledger \
+             accept-topic`, or begin a new ledger"
+        )
+    };
+    (found != counted)
+        .then(|| format!("topic {topic} has {found} partitions, but the ledger counts {counted}: {way_out}"))
 }

@@ -41,7 +41,7 @@ impl Judge<'_> {
         self.check_counted(letter, counted)?;
         match body {
             RecordBody::Event { event, .. } => self.check_event(event),
-            RecordBody::Limits(_) | RecordBody::Tick => {
+            RecordBody::Limits { .. } | RecordBody::Tick => {
                 Err("a control record is not sent again: set the limits anew".to_owned())
             }
             RecordBody::Adjustment { .. } => {
@@ -178,7 +178,7 @@ mod tests {
         .unwrap();
         let facts = TenantFacts { alignment: HourAlignment::default(), periods: Vec::new() };
         let tenants = HashMap::from([(TenantId::new("acme").unwrap(), facts)]);
-        let catalogue = Catalogue::new(1, vec![meter], tenants);
+        let catalogue = Catalogue::new(1, vec![meter], tenants, weir_core::Homes::new(1));
         let judge = Judge {
             catalogue: &catalogue,
             topic: "usage",

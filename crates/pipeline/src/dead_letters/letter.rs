@@ -86,7 +86,7 @@ impl Letter {
     pub(super) fn tenant(&self, body: Option<&RecordBody>) -> Option<String> {
         match body {
             Some(RecordBody::Event { event, .. }) => Some(event.tenant.clone()),
-            Some(RecordBody::Limits(set)) => Some(set.tenant.to_string()),
+            Some(RecordBody::Limits { set, .. }) => Some(set.tenant.to_string()),
             Some(RecordBody::Adjustment { adjustment, .. }) => Some(adjustment.tenant.to_string()),
             _ => {
                 let key = std::str::from_utf8(self.record.key.as_deref()?).ok()?;
@@ -100,7 +100,7 @@ impl From<RecordBody> for Reading {
     fn from(body: RecordBody) -> Self {
         match body {
             RecordBody::Event { event, .. } => Self::Event(event),
-            RecordBody::Limits(_) | RecordBody::Adjustment { .. } | RecordBody::Tick => Self::Control,
+            RecordBody::Limits { .. } | RecordBody::Adjustment { .. } | RecordBody::Tick => Self::Control,
             RecordBody::Unreadable { detail, .. } => Self::Unreadable(detail),
         }
     }

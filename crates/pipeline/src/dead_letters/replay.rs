@@ -1,5 +1,5 @@
-//! Sending letters again: into the usage topic, keyed by the event's tenant whatever the key was
-//! before, acknowledged by all replicas. What became of them is read from the ledger.
+//! Sending letters again: into the usage topic, to the partition of the event's tenant whatever the
+//! key was before, acknowledged by all replicas. What became of them is read from the ledger.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -210,6 +210,7 @@ impl Replay<'_> {
                 Err(why) => (Fate::NotSent, why),
                 Ok(key) if self.producer.is_some() => {
                     record.key = Some(key.as_str().as_bytes().to_vec());
+                    record.partition = Some(judge.catalogue.homes.of(key.as_str()));
                     chosen.push((letter, record));
                     continue;
                 }

@@ -6,8 +6,9 @@ use weir_backends::books::{
     self, BilledPeriod, DuePeriod, Finalized, Finalizing, JournalReach, LastNumber, PeriodUsage, StoredPlan,
     SubscribedPeriod,
 };
+use weir_backends::ledger::width;
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, TenantId, Timestamp};
+use weir_core::{Homes, Partition, TenantId, Timestamp};
 
 use super::{Books, FinalizingDocuments, PostgresLedger};
 
@@ -26,8 +27,8 @@ impl Books for PostgresLedger {
         books::plans(self.pool()).await
     }
 
-    async fn partitions(&self) -> Result<i32, StoreError> {
-        books::partitions(self.pool()).await
+    async fn homes(&self) -> Result<Homes, StoreError> {
+        width::homes(self.pool()).await
     }
 
     async fn newest_broker_time(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -140,6 +140,9 @@ async fn a_partition_that_cannot_be_folded_keeps_only_its_tenants_from_being_bil
     books.october().await;
     books.tamper("UPDATE batch SET deltas = '\\x00' WHERE from_offset = 0").await;
     books.tamper("UPDATE installation SET partitions = 2").await;
+    books.tamper("UPDATE tenant SET home_width = 2 WHERE id = 'acme'").await;
+    books.tamper("UPDATE tenant SET home_width = 2 WHERE id = 'birch'").await;
+    books.tamper("UPDATE tenant SET home_width = 2 WHERE id = 'kite'").await;
     books
         .tamper(
             "INSERT INTO batch (partition, generation, from_offset, to_offset, read_count, accepted_count,

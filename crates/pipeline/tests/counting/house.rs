@@ -113,6 +113,7 @@ impl House {
         let url = format!("{}/{name}", stack.postgres_url().rsplit_once('/').expect("a database").0);
         let pool = postgres::connect(&PostgresConfig { url, connections_max: 24 }).await.expect("connects");
         postgres::migrate(&pool).await.expect("migrates");
+        postgres::installation(&pool, &kafka).await.expect("installs");
         let clickhouse = ClickHouseConfig {
             url: stack.clickhouse_url(),
             database: name.to_owned(),

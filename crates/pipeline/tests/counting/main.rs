@@ -17,6 +17,7 @@
 //! | Kafka deletes what was counted and archived | `archive::*` |
 //! | Kafka down | `scenarios::without_clickhouse…`, `e2e::failures::kafka_away_is_503` |
 //! | topic recreated, trimmed, cut and refilled, compacted, widened | at start `topics::*`, `scenarios::a_ledger_ahead_of_its_journal…`; while running: `while_running::a_topic_…` |
+//! | topic and ledger widened under load; by two at once, by another tool, in a ledger that was restored | `widened::*`; every interleaving: `metering::widened` |
 //! | a store or a step hangs without a word | `standing::*` |
 //! | settings of Kafka or Postgres that would lose, forget or misjudge usage | `settings::*` |
 //! | a store refuses the data itself | `refusals::*` |
@@ -49,6 +50,7 @@ mod standing;
 mod time;
 mod topics;
 mod while_running;
+mod widened;
 
 mod admin;
 mod counts;

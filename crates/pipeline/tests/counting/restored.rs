@@ -9,7 +9,7 @@ use crate::house::House;
 use crate::scenarios::{ACCEPTED, check, journal, stack};
 
 /// Copies the ledger under another name; its connections end for that.
-async fn copy(house: &mut House, name: &str) {
+pub(crate) async fn copy(house: &mut House, name: &str) {
     let options = house.pool.connect_options();
     let from = options.get_database().unwrap().to_owned();
     house.pool.close().await;
@@ -21,7 +21,7 @@ async fn copy(house: &mut House, name: &str) {
 }
 
 /// Goes on with the ledger of that name.
-async fn open(house: &mut House, name: &str) {
+pub(crate) async fn open(house: &mut House, name: &str) {
     let url = format!("{}/{name}", stack().postgres_url().rsplit_once('/').unwrap().0);
     house.pool = postgres::connect(&PostgresConfig { url, connections_max: 24 }).await.unwrap();
 }

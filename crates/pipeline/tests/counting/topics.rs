@@ -85,10 +85,7 @@ const CASES: [Case; 6] = [
     (
         "widened",
         Accident::Widened(6),
-        &[
-            "has 6 partitions, but counting began with 4",
-            "recreate it with 4 and run `weir ledger accept-topic`",
-        ],
+        &["has 6 partitions, but the ledger counts 4", "`weir ledger widen --to 6` counts all"],
     ),
     (
         "compacted",

@@ -40,7 +40,7 @@ async fn a_topic_widened_or_compacted_while_it_is_counted_is_refused() {
     admin::alter(&house.kafka, "cleanup.policy", "delete").await;
     running.until_counting(4).await;
     admin::widen(&house.kafka, 6).await;
-    running.until_said("has 6 partitions, but counting began", 30).await;
+    running.until_said("has 6 partitions, but the ledger counts 4", 30).await;
     running.stop().await;
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use weir_core::Homes;
 use weir_metering::outcome::Verdict;
 use weir_wire::batch_blob::decode_exceptions;
 use weir_wire::dead_letter::verdict_code;
@@ -51,7 +52,7 @@ pub(crate) fn check(play: &Play) -> Option<String> {
     }
     let published = servers.journal.quota.iter().filter_map(level_of).collect::<Vec<_>>();
     let mut told = Vec::new();
-    for partition in 0..play.cast.partitions {
+    for partition in 0..servers.journal.width() {
         let one = match fold(play, servers, partition, &published) {
             Ok(one) => one,
             Err(words) => return Some(words),
@@ -70,7 +71,7 @@ pub(crate) fn check(play: &Play) -> Option<String> {
         .or_else(|| alerts_told(servers, &told))
         .or_else(|| told.iter().find_map(|told| dead_letters(servers, told)))
         .or_else(|| limits(servers, &told))
-        .or_else(|| levels(play, &told, &published))
+        .or_else(|| levels(play, &servers.ledger.homes(), &told, &published))
         .or_else(|| invoices::check(play, servers, &told))
         .or_else(|| deliveries::check(play, servers))
 }
@@ -95,8 +96,9 @@ fn fold<'a>(
             log.high
         ));
     }
-    let steps: BTreeMap<i64, u64> =
-        servers.ledger.chain((partition, 1), 0).map(|(_, batch)| (batch.to, batch.step)).collect();
+    let batches: BTreeMap<i64, _> =
+        servers.ledger.chain((partition, 1), 0).map(|(_, batch)| (batch.to, batch)).collect();
+    let nowhere = servers.ledger.homes();
     let said = verdicts(servers, partition)?;
     let mut wanted: Vec<(i64, &Published)> =
         published.iter().filter(|one| one.partition == partition).map(|one| (one.offset, one)).collect();
@@ -115,7 +117,9 @@ fn fold<'a>(
             told.note_cut(cut);
         }
         let reading = read(record);
-        let committed = steps.range(record.offset + 1..).next().map_or(u64::MAX, |(_, step)| *step);
+        let batch = batches.range(record.offset + 1..).next().map(|(_, batch)| *batch);
+        let committed = batch.map_or(u64::MAX, |batch| batch.step);
+        let homes = batch.map_or(&nowhere, |batch| &batch.homes);
         let mut doubt = None;
         let known = |tenant: &str| {
             play.presence.between(tenant, *step, committed).unwrap_or_else(|| {
@@ -123,7 +127,7 @@ fn fold<'a>(
                 said.get(&record.offset) != Some(&"unknown_tenant")
             })
         };
-        let end = told.fold.take((record.offset, record.broker_time_ms), &reading, known);
+        let end = told.fold.take((record.offset, record.broker_time_ms), &reading, (homes, known));
         told.unsure.extend(doubt);
         if let (End::Accepted, Reading::Event(event)) = (&end, reading) {
             let time_ms = event.time_ms.unwrap_or(record.broker_time_ms);
@@ -351,7 +355,7 @@ fn limits(servers: &Servers, told: &[Told<'_>]) -> Option<String> {
 
 /// Every level that was published is what stood at its position, and the last one of each
 /// limited meter is where it stands.
-fn levels(play: &Play, told: &[Told<'_>], published: &[Published]) -> Option<String> {
+fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]) -> Option<String> {
     let mut last: BTreeMap<(String, String), &Published> = BTreeMap::new();
     for one in published {
         let told = told.iter().find(|told| told.partition == one.partition)?;
@@ -368,6 +372,10 @@ fn levels(play: &Play, told: &[Told<'_>], published: &[Published]) -> Option<Str
                 "the level of {} {} at {}/{} is {:?}, and should be {expected:?}",
                 one.tenant, one.meter, one.partition, one.offset, one.level
             ));
+        }
+        // What was told of it where it lived in a history that is lost counts no more.
+        if homes.of(&one.tenant) != one.partition {
+            continue;
         }
         let held = last.entry((one.tenant.clone(), one.meter.clone())).or_insert(one);
         if one.offset >= held.offset {

@@ -8,7 +8,7 @@ use weir_backends::outbox::OutboxKind;
 
 use super::invoices::told_of;
 use crate::play::Play;
-use crate::servers::{ALERTS, INVOICES, OutboxLine, Servers};
+use crate::servers::{ALERTS, INVOICES, Logged, OutboxLine, Servers};
 
 /// After so many attempts a webhook is given up.
 const ATTEMPTS_MAX: u64 = 10;
@@ -105,27 +105,38 @@ fn numbers(servers: &Servers) -> Option<String> {
     })
 }
 
-/// Limits and adjustments stand in the partition of their tenant.
+/// Partitions that a record stands in, and when it came there.
+type Places = Vec<(i32, u64)>;
+
+/// Limits and adjustments stand in the partition of their tenant. One that was not there yet when they
+/// were delivered may have come to live elsewhere: the topic was widened in between.
 fn control_records(play: &Play, servers: &Servers) -> Option<String> {
-    let mut standing: BTreeSet<(i32, &[u8], &[u8])> = BTreeSet::new();
-    for partition in 0..play.cast.partitions {
+    let mut standing: BTreeMap<(&[u8], &[u8]), Places> = BTreeMap::new();
+    for partition in 0..servers.journal.width() {
         let retired = servers.journal.retired.get(&partition);
         let logs = retired.into_iter().chain([servers.journal.log(partition)]);
-        for record in logs.flat_map(|log| &log.records).map(|logged| &logged.record) {
+        for Logged { record, step, .. } in logs.flat_map(|log| &log.records) {
             let control = record.headers.iter().find(|(name, _)| name == "weir-control");
             if let (Some((_, kind)), Some(payload)) = (control, record.payload.as_deref()) {
-                standing.insert((partition, kind, payload));
+                standing.entry((kind, payload)).or_default().push((partition, *step));
             }
         }
     }
+    let homes = servers.ledger.homes();
     servers.ledger.outbox.lines.iter().find_map(|(id, line)| {
         let kind: &[u8] = match line.kind {
             OutboxKind::Control => b"limits",
             OutboxKind::Adjustment => b"adjustment",
             _ => return None,
         };
-        let (home, body) = (play.cast.home(&line.tenant), line.body.to_string());
-        let stands = standing.contains(&(home, kind, body.as_bytes()));
+        let (tenant, body) = (line.tenant.as_str(), line.body.to_string());
+        let (home, earlier) = (homes.of(tenant), play.cast.home_among(tenant, play.cast.partitions));
+        let is_right = |(partition, step): &(i32, u64)| {
+            let is_early = || play.presence.between(tenant, *step, *step) != Some(true);
+            *partition == home || *partition == earlier && is_early()
+        };
+        let places = standing.get(&(kind, body.as_bytes()));
+        let stands = places.is_some_and(|places| places.iter().any(is_right));
         (!stands).then(|| format!("{id} does not stand in partition {home}"))
     })
 }

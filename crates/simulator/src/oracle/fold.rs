@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_core::Span;
 use weir_core::time::{DAY_MS, HOUR_MS};
+use weir_core::{Homes, Span};
 
 use super::alerts::{self, Crossing, Spot};
 use super::invoices::Counted;
@@ -66,22 +66,36 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Takes the next record. `known` says whether a tenant was in the catalogue.
+    /// Takes the next record. `homes` says where tenants lived when it was counted, `known` whether a
+    /// tenant was in the catalogue.
     pub(super) fn take(
         &mut self,
         (offset, at_ms): (i64, i64),
         reading: &Reading,
-        known: impl FnOnce(&str) -> bool,
+        (homes, known): (&Homes, impl FnOnce(&str) -> bool),
     ) -> End {
         let spot = Spot { partition: self.partition, offset, at_ms };
         self.time_passes(spot);
         match reading {
             Reading::Tick => End::Control,
             Reading::Garbage => End::Rejected("malformed"),
-            Reading::Limits(limits) => self.take_limits(spot, limits),
-            Reading::Adjustment(adjustment) => self.take_adjustment(spot, adjustment, known),
-            Reading::Event(event) => self.take_event(spot, event, known),
+            Reading::Limits(limits, hops) => {
+                let elsewhere = self.elsewhere(homes, &limits.tenant, *hops);
+                elsewhere.unwrap_or_else(|| self.take_limits(spot, limits))
+            }
+            Reading::Adjustment(adjustment, hops) => {
+                let elsewhere = self.elsewhere(homes, &adjustment.tenant, *hops);
+                elsewhere.unwrap_or_else(|| self.take_adjustment(spot, adjustment, known))
+            }
+            Reading::Event(event) => self.take_event(spot, event, (homes, known)),
         }
+    }
+
+    /// What becomes of the record of a tenant that lives in another partition.
+    fn elsewhere(&self, homes: &Homes, tenant: &str, hops: u8) -> Option<End> {
+        let home = homes.of(tenant);
+        let ends = || if hops < 3 { End::Forwarded(home) } else { End::Rejected("misrouted") };
+        (home != self.partition).then(ends)
     }
 
     /// Alarms end with their period.
@@ -104,9 +118,6 @@ impl<'a> Fold<'a> {
     }
 
     fn take_limits(&mut self, spot: Spot, limits: &Limits) -> End {
-        if self.cast.home(&limits.tenant) != self.partition {
-            return End::Rejected("misrouted");
-        }
         let before = self.limits.get(&limits.tenant);
         if before.is_some_and(|before| before.revision >= limits.revision) {
             return End::Control;
@@ -140,9 +151,6 @@ impl<'a> Fold<'a> {
         known: impl FnOnce(&str) -> bool,
     ) -> End {
         let Adjustment { tenant, id, time_ms, change } = adjustment;
-        if self.cast.home(tenant) != self.partition {
-            return End::Rejected("misrouted");
-        }
         let name = (tenant.clone(), id.clone());
         if self.adjusted.contains(&name) {
             return End::Control;
@@ -166,21 +174,24 @@ impl<'a> Fold<'a> {
         End::Control
     }
 
-    fn take_event(&mut self, spot: Spot, event: &Event, known: impl FnOnce(&str) -> bool) -> End {
+    fn take_event(
+        &mut self,
+        spot: Spot,
+        event: &Event,
+        (homes, known): (&Homes, impl FnOnce(&str) -> bool),
+    ) -> End {
         if event.id.is_empty() || event.id.chars().any(char::is_control) {
             return End::Rejected("invalid_event");
         }
-        let home = self.cast.home(&event.tenant);
-        if home != self.partition {
-            let again = event.forwarded;
-            return if again { End::Rejected("misrouted") } else { End::Forwarded(home) };
+        if let Some(elsewhere) = self.elsewhere(homes, &event.tenant, event.hops) {
+            return elsewhere;
         }
         if !known(&event.tenant) {
             return End::Rejected("unknown_tenant");
         }
         let name = (event.tenant.clone(), event.source.clone(), event.id.clone());
         if let Some(first) = self.ids.get(&name).filter(|first| self.remembers(first.arrived_ms)) {
-            let same = Event { forwarded: event.forwarded, ..first.event.clone() } == *event;
+            let same = Event { hops: event.hops, ..first.event.clone() } == *event;
             if same {
                 return End::Duplicate;
             }

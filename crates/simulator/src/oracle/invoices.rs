@@ -51,9 +51,10 @@ pub(super) fn check(play: &Play, servers: &Servers, told: &[Told<'_>]) -> Option
     if !play.cast.billed {
         return None;
     }
+    let homes = servers.ledger.homes();
     numbers(servers).or_else(|| events(servers)).or_else(|| {
         play.cast.tenants.iter().find_map(|tenant| {
-            let home = play.cast.home(&tenant.name);
+            let home = homes.of(&tenant.name);
             let told = told.iter().find(|told| told.partition == home)?;
             let of_tenant = |period: &Span| of_period(play, servers, (told, tenant), *period);
             tenant.periods.iter().find_map(of_tenant)

@@ -10,8 +10,10 @@ use weir_core::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reading {
     Event(Event),
-    Limits(Limits),
-    Adjustment(Adjustment),
+    /// With how often they were forwarded.
+    Limits(Limits, u8),
+    /// With how often it was forwarded.
+    Adjustment(Adjustment, u8),
     Tick,
     /// Bytes that are no event.
     Garbage,
@@ -26,7 +28,8 @@ pub(super) struct Event {
     pub(super) event_type: String,
     pub(super) time_ms: Option<i64>,
     pub(super) data: BTreeMap<String, String>,
-    pub(super) forwarded: bool,
+    /// How often it was forwarded.
+    pub(super) hops: u8,
 }
 
 /// Limits of a tenant.
@@ -70,16 +73,17 @@ pub(super) fn read(record: &OwnedRecord) -> Reading {
         found.map(|(_, value)| value.as_slice())
     };
     let payload = record.payload.as_deref().unwrap_or_default();
-    match header("weir-control") {
-        Some(b"tick") => return Reading::Tick,
-        Some(b"adjustment") => return adjustment(payload).map_or(Reading::Garbage, Reading::Adjustment),
-        Some(_) => return limits(payload).map_or(Reading::Garbage, Reading::Limits),
-        None => {}
-    }
-    event(payload, header("weir-hop").is_some()).map_or(Reading::Garbage, Reading::Event)
+    let hops = header("weir-hop").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
+    let read = match header("weir-control") {
+        Some(b"tick") => Some(Reading::Tick),
+        Some(b"adjustment") => adjustment(payload).map(|adjustment| Reading::Adjustment(adjustment, hops)),
+        Some(_) => limits(payload).map(|limits| Reading::Limits(limits, hops)),
+        None => event(payload, hops).map(Reading::Event),
+    };
+    read.unwrap_or(Reading::Garbage)
 }
 
-fn event(payload: &[u8], forwarded: bool) -> Option<Event> {
+fn event(payload: &[u8], hops: u8) -> Option<Event> {
     let value: Value = serde_json::from_slice(payload).ok()?;
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let member = |value: &Value| match value {
@@ -98,7 +102,7 @@ fn event(payload: &[u8], forwarded: bool) -> Option<Event> {
         event_type: text("type")?,
         time_ms,
         data: data.iter().map(|(name, value)| (name.clone(), member(value))).collect(),
-        forwarded,
+        hops,
     })
 }
 
@@ -130,7 +134,7 @@ fn adjustment(payload: &[u8]) -> Option<Adjustment> {
                 event_type: text(void, "type")?,
                 time_ms: time_ms(void, "time"),
                 data: texts(void.get("data"))?,
-                forwarded: false,
+                hops: 0,
             };
             (event.time_ms?, Change::Void(event))
         }

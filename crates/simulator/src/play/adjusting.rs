@@ -46,7 +46,8 @@ impl Play {
     /// The event of a kind that can be taken out, counted back from the last, is taken out.
     pub(super) fn void(&mut self, back: u64) {
         let mut found: Vec<(Position, UsageEvent)> = Vec::new();
-        for partition in 0..self.cast.partitions {
+        let homes = self.stage.state().servers.ledger.homes();
+        for partition in 0..homes.partitions() {
             let state = self.stage.state();
             let records = state.servers.journal.log(partition).records.iter();
             for record in records.map(|logged| &logged.record) {
@@ -55,7 +56,7 @@ impl Play {
                 else {
                     continue;
                 };
-                if event.event_type == "credit" && self.cast.home(&event.tenant) == partition {
+                if event.event_type == "credit" && homes.of(&event.tenant) == partition {
                     let event = UsageEvent { time: Some(event.time_or(broker_time)), ..event };
                     found.push((Position { generation: 1, partition, offset }, event));
                 }

@@ -67,6 +67,7 @@ pub fn play(options: &Options) -> Played {
     let script = Script::of(&cast, &mut chance);
     let script = script.adjusted(&cast, &mut Chance::of(options.seed, "adjustments", 0));
     let script = script.plotted(&cast, &mut Chance::of(options.seed, "plots", 0));
+    let script = script.widened(&cast, &mut Chance::of(options.seed, "widening", 0));
     let acts: Vec<(usize, Act)> = script.acts.into_iter().enumerate().collect();
     let acts: Vec<(usize, Act)> = match &options.acts {
         Some(kept) => acts.into_iter().filter(|(index, _)| kept.contains(index)).collect(),

@@ -23,14 +23,14 @@ use crate::world::{
 };
 
 /// The topics.
-fn kafka(cast: &Cast) -> KafkaConfig {
+fn kafka(partitions: i32) -> KafkaConfig {
     KafkaConfig {
         usage_topic: USAGE.to_owned(),
         dead_letter_topic: DEAD_LETTERS.to_owned(),
         quota_topic: QUOTA.to_owned(),
         invoices_topic: INVOICES.to_owned(),
         alerts_topic: ALERTS.to_owned(),
-        partitions: cast.partitions,
+        partitions,
         ..KafkaConfig::default()
     }
 }
@@ -99,6 +99,7 @@ impl Hosts {
         let pid = self.next_pid;
         let hand = stage.hand(pid);
         let (events, told) = unbounded_channel();
+        let partitions = stage.state().servers.ledger.width;
         let status = Arc::new(PipelineStatus::default());
         let counting = Counting::<SimWorld> {
             reader: SimReader(hand.clone()),
@@ -107,11 +108,11 @@ impl Hosts {
             projection: SimProjection(hand.clone()),
             ids: Some(SimIds { hand: hand.clone(), disk: Arc::clone(&self.hosts[host].disk), key: cast.key }),
             runtime: SimRuntime { hand, wrong_by_ms: self.hosts[host].clock_wrong_ms },
-            kafka: kafka(cast),
+            kafka: kafka(partitions),
             installation: Installation {
                 identity_key: cast.key,
                 topic: USAGE.to_owned(),
-                partitions: cast.partitions,
+                partitions,
                 generation: 1,
                 topic_id: None,
             },
@@ -137,6 +138,7 @@ impl Hosts {
 
     /// Its delivery from the outbox.
     fn start_delivery(&self, pid: Pid, host: usize, stage: &Stage, cast: &Cast) {
+        let partitions = stage.state().servers.ledger.width;
         for lane in [Lane::Topics, Lane::Webhooks] {
             if lane == Lane::Webhooks && cast.endpoints.is_empty() {
                 continue;
@@ -147,7 +149,7 @@ impl Hosts {
                 writer: SimWriter(hand.clone()),
                 receivers: SimReceivers(hand.clone()),
                 runtime: SimRuntime { hand, wrong_by_ms: self.hosts[host].clock_wrong_ms },
-                kafka: kafka(cast),
+                kafka: kafka(partitions),
                 metrics: Arc::clone(&self.outbox_metrics),
             };
             stage.spawner.spawn(pid, async move {

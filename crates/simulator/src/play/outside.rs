@@ -5,8 +5,9 @@ use weir_backends::outbox::OutboxKind;
 use weir_core::TenantId;
 use weir_wire::usage_record::HEADER_CONTENT_TYPE;
 
+use crate::mutation::Mutation;
 use crate::scenario::{Act, BEGIN_MS, Change, Draft, Happened};
-use crate::servers::{Transactions, USAGE};
+use crate::servers::{PartitionLog, Transactions, USAGE};
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
@@ -67,6 +68,8 @@ impl Play {
             Act::Restore(at_once) => self.restore(*at_once),
             Act::Recreate(partition) => self.recreate(*partition),
             Act::Trim(partition) => self.trim(*partition),
+            Act::WidenTopic(more) => self.widen_topic(*more),
+            Act::WidenLedger => self.widen_ledger(),
             Act::DropProjection => {
                 self.stage.state().servers.projection.drop_all();
                 self.settled_after(PATIENCE_MS);
@@ -145,6 +148,8 @@ impl Play {
         let mut state = self.stage.state();
         let step = state.step;
         state.servers.ledger.books.subscriptions.insert(id.clone(), subscription);
+        let width = state.servers.ledger.width;
+        state.servers.ledger.widths.entry(id.clone()).or_insert(width);
         if state.servers.ledger.tenants.insert(id, tenant.facts()).is_none() {
             let version = state.servers.version_after(state.servers.ledger.catalogue_version);
             state.servers.ledger.catalogue_version = version;
@@ -261,8 +266,29 @@ impl Play {
         }
         self.settled_after(PATIENCE_MS);
         if at_once {
+            self.widen_ledger();
             self.create_lost();
         }
+    }
+
+    /// Kafka makes more partitions, and the group gives them to somebody.
+    fn widen_topic(&mut self, more: i32) {
+        let from = self.stage.state().servers.journal.width();
+        for partition in from..from + more {
+            self.stage.state().servers.journal.usage.push(PartitionLog::default());
+            let host = self.chance.index(self.hosts.hosts.len());
+            self.hosts.assign(partition, host);
+        }
+    }
+
+    /// The command is given: the ledger counts as many partitions as the topic has.
+    pub(crate) fn widen_ledger(&mut self) {
+        let mut state = self.stage.state();
+        let (to, version) = (state.servers.journal.width(), state.servers.ledger.catalogue_version);
+        let version =
+            if to > state.servers.ledger.width { state.servers.version_after(version) } else { version };
+        let keeps_names = !state.servers.mistaken(Mutation::NamesNotKept);
+        state.servers.ledger.widen(to, version, keeps_names);
     }
 
     /// Tenants that a restored ledger has lost are created again.

@@ -24,6 +24,7 @@ impl Play {
         self.faults.over = true;
         self.away_until_ms = [0; 3];
         self.create_lost();
+        self.widen_ledger();
         for host in 0..self.hosts.hosts.len() {
             self.thaw(host);
             if self.hosts.hosts[host].life.is_none() {
@@ -89,7 +90,8 @@ impl Play {
             return Some("records are not delivered".to_owned());
         }
         let refused = self.hosts.refused();
-        (0..self.cast.partitions)
+        let partitions = self.stage.state().servers.journal.width();
+        (0..partitions)
             .find_map(|partition| self.unsettled_partition(partition, refused.contains(&partition)))
     }
 

@@ -51,6 +51,10 @@ pub enum Act {
     Recreate(i32),
     /// Records go that are older than anything can need.
     Trim(i32),
+    /// The topic is given so many more partitions.
+    WidenTopic(i32),
+    /// The ledger counts as many partitions as the topic has.
+    WidenLedger,
     /// The projection's folder is deleted.
     DropProjection,
     /// A billing run begins in a process.
@@ -152,6 +156,30 @@ impl Script {
             let at = chance.index(self.acts.len() + 1);
             self.acts.insert(at, act);
         }
+        self
+    }
+}
+
+impl Script {
+    /// The same, and in some of them the topic is widened, while producers go on by both numbers of
+    /// partitions. From a chance of its own, so that the other scripts stay as they are. Not where the
+    /// ledger goes back: tenants that were lost may then live elsewhere, which the oracle cannot tell.
+    pub(crate) fn widened(mut self, cast: &Cast, chance: &mut Chance) -> Self {
+        let goes_back = |act: &Act| matches!(act, Act::Recreate(_) | Act::Restore(_));
+        if self.acts.iter().any(goes_back) || !chance.per_mille(250) {
+            return self;
+        }
+        let at = chance.index(self.acts.len() + 1);
+        for act in &mut self.acts[at..] {
+            if let Act::Produce(draft, by_key @ None) = act
+                && chance.per_mille(400)
+            {
+                *by_key = Some(cast.home_among(&draft.tenant, cast.partitions));
+            }
+        }
+        self.acts.insert(at, Act::WidenTopic(i32::try_from(chance.between(1, 3)).unwrap_or(1)));
+        let next = (at + 1 + chance.index(6)).min(self.acts.len());
+        self.acts.insert(next, Act::WidenLedger);
         self
     }
 }

@@ -168,9 +168,9 @@ impl Cast {
         }
     }
 
-    /// The partition of a tenant.
-    pub(crate) fn home(&self, tenant: &str) -> i32 {
-        partition_of(tenant.as_bytes(), self.partitions)
+    /// Where producers put a tenant's records that know of so many partitions.
+    pub(crate) fn home_among(&self, tenant: &str, partitions: i32) -> i32 {
+        partition_of(tenant.as_bytes(), partitions)
     }
 }
 

@@ -27,6 +27,7 @@ impl Servers {
         let any_owner = self.mistaken(Mutation::NoOwnerToken);
         let same_catalogue = self.ledger.catalogue_version == commit.catalog_version;
         let step = self.step;
+        let homes = self.ledger.homes();
         let Some(line) = self.ledger.partitions.get_mut(&commit.partition) else {
             return Ok(if same_catalogue { CommitAnswer::Lost } else { CommitAnswer::CatalogueMoved });
         };
@@ -61,6 +62,7 @@ impl Servers {
             deltas: commit.deltas.clone(),
             content_sum: commit.content_sum,
             broker_time_max: commit.broker_time_max,
+            homes,
             step,
         };
         let key = (commit.partition, commit.generation, commit.from);

@@ -72,6 +72,11 @@ impl Journal {
         Self { usage, retired, dead_letters: Vec::new(), quota: Vec::new(), other: Vec::new() }
     }
 
+    /// How many partitions there are.
+    pub(crate) fn width(&self) -> i32 {
+        i32::try_from(self.usage.len()).unwrap_or(i32::MAX)
+    }
+
     pub(crate) fn log(&self, partition: Partition) -> &PartitionLog {
         &self.usage[index(partition)]
     }
@@ -99,7 +104,7 @@ impl Servers {
     }
 
     fn append_usage(&mut self, record: OutgoingRecord) -> (Partition, i64) {
-        let partitions = i32::try_from(self.journal.usage.len()).unwrap_or(1);
+        let partitions = self.journal.width();
         let partition = record
             .partition
             .unwrap_or_else(|| partition_of(record.key.as_deref().unwrap_or_default(), partitions));

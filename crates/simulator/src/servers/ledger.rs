@@ -8,7 +8,7 @@ use weir_backends::journal::Fingerprint;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
-use weir_core::{ContentSum, Generation, Hash128, Partition, TenantId, Timestamp};
+use weir_core::{ContentSum, Generation, Hash128, Homes, Partition, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
 use weir_metering::identity::Day;
 use weir_metering::meter::Meter;
@@ -33,6 +33,25 @@ pub(crate) struct PartitionLine {
     pub(crate) takings: u64,
 }
 
+impl PartitionLine {
+    /// A partition that nobody has taken.
+    fn new(partition: Partition, generation: Generation, first_offset: i64) -> Self {
+        let row = PartitionRow {
+            partition,
+            generation,
+            first_offset,
+            next_offset: first_offset,
+            broker_time_max: Timestamp::EPOCH,
+            last: None,
+            folded_to: first_offset,
+            projected_to: first_offset,
+            rolled_to: first_offset,
+            epoch: 0,
+        };
+        Self { row, owner: None, taken_with: None, takings: 0 }
+    }
+}
+
 /// A row of `batch`.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchLine {
@@ -42,6 +61,8 @@ pub(crate) struct BatchLine {
     pub(crate) deltas: Vec<u8>,
     pub(crate) content_sum: ContentSum,
     pub(crate) broker_time_max: Timestamp,
+    /// Where tenants were at home then.
+    pub(crate) homes: Homes,
     /// When it was committed, in decisions of the simulation.
     pub(crate) step: u64,
 }
@@ -72,6 +93,10 @@ pub(crate) struct Ledger {
     pub(crate) catalogue_version: i64,
     pub(crate) meters: Vec<Meter>,
     pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
+    /// How many partitions are counted.
+    pub(crate) width: i32,
+    /// How many there were when a tenant was created, or a name kept that has limits in force.
+    pub(crate) widths: BTreeMap<TenantId, i32>,
     /// Rows of `id_file`.
     pub(crate) id_files: BTreeMap<(Partition, Generation), Vec<RecordedFile>>,
     pub(crate) books: BookTables,
@@ -80,7 +105,29 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn catalogue(&self) -> Catalogue {
         let tenants = self.tenants.iter().map(|(id, facts)| (id.clone(), facts.clone())).collect();
-        Catalogue::new(self.catalogue_version, self.meters.clone(), tenants)
+        Catalogue::new(self.catalogue_version, self.meters.clone(), tenants, self.homes())
+    }
+
+    /// `width::widen`, under a version of the catalogue that was never given before.
+    pub(crate) fn widen(&mut self, to: i32, version: i64, keeps_names: bool) {
+        if to <= self.width {
+            return;
+        }
+        for partition in self.width..to {
+            self.partitions.entry(partition).or_insert_with(|| PartitionLine::new(partition, 1, 0));
+        }
+        let names = self.limits.keys().filter(|_| keeps_names);
+        for tenant in names.filter_map(|name| TenantId::new(name).ok()) {
+            self.widths.entry(tenant).or_insert(self.width);
+        }
+        self.width = to;
+        self.catalogue_version = version;
+    }
+
+    /// Where the tenants are at home.
+    pub(crate) fn homes(&self) -> Homes {
+        let with = |homes: Homes, (tenant, width): (&TenantId, &i32)| homes.with(tenant.clone(), *width);
+        self.widths.iter().fold(Homes::new(self.width), with)
     }
 
     /// The batches of a partition from one that begins at or after `from`.
@@ -190,23 +237,8 @@ impl Servers {
         let counted = self.mistaken(Mutation::CounterToken);
         let forgets = self.mistaken(Mutation::NoFingerprint);
         let epoch = self.epoch_after(self.ledger.partitions.get(&partition).map_or(0, |line| line.row.epoch));
-        let line = self.ledger.partitions.entry(partition).or_insert_with(|| PartitionLine {
-            row: PartitionRow {
-                partition,
-                generation,
-                first_offset,
-                next_offset: first_offset,
-                broker_time_max: Timestamp::EPOCH,
-                last: None,
-                folded_to: first_offset,
-                projected_to: first_offset,
-                rolled_to: first_offset,
-                epoch: 0,
-            },
-            owner: None,
-            taken_with: None,
-            takings: 0,
-        });
+        let fresh = || PartitionLine::new(partition, generation, first_offset);
+        let line = self.ledger.partitions.entry(partition).or_insert_with(fresh);
         line.takings += 1;
         line.row.epoch = epoch;
         (line.owner, line.taken_with) = (Some(owner), Some(owner));

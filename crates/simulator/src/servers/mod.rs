@@ -70,6 +70,7 @@ impl Servers {
                 meters,
                 books,
                 outbox: Outbox::new(&cast.endpoints),
+                width: cast.partitions,
                 ..Ledger::default()
             },
             projection: Projection::default(),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use weir_backends::journal::OutgoingRecord;
 use weir_backends::outbox::{Attempt, DueMessage, Lane, OutboxKind, OutboxMessage};
+use weir_core::TenantId;
 
 use super::{INVOICES, Servers};
 use crate::chance::Chance;
@@ -134,7 +135,8 @@ impl Servers {
     /// `claim`. A statement returns its rows in any order.
     pub(crate) fn claim(&mut self, lane: Lane, count: i64) -> Vec<DueMessage> {
         let (now_ms, early) = (self.ledger_clock_ms, self.mistaken(Mutation::MarkedBeforeSent));
-        let outbox = &mut self.ledger.outbox;
+        let homes = self.ledger.homes();
+        let (tenants, outbox) = (&self.ledger.tenants, &mut self.ledger.outbox);
         let due = outbox.waiting().filter(|(_, line)| lane_of(line.kind) == lane);
         let due = due.filter(|(_, line)| line.next_attempt_ms <= now_ms);
         let mut due: Vec<_> =
@@ -150,6 +152,8 @@ impl Servers {
                 line.delivered = true;
                 outbox.waiting.remove(&id);
             }
+            let is_control = matches!(line.kind, OutboxKind::Control | OutboxKind::Adjustment);
+            let tenant = TenantId::new(&line.tenant).ok().filter(|id| is_control && tenants.contains_key(id));
             let endpoint = line.endpoint.filter(|number| !outbox.endpoints[*number].disabled);
             taken.push(DueMessage {
                 message: OutboxMessage {
@@ -164,6 +168,7 @@ impl Servers {
                 attempts: line.attempts - 1,
                 url: endpoint.map(url_of),
                 secret: endpoint.map(|number| format!("whsec_{number}")),
+                home: tenant.map(|tenant| homes.of(tenant.as_str())),
             });
         }
         let mut chance = Chance::new(self.step);

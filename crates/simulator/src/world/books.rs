@@ -6,7 +6,7 @@ use weir_backends::books::{
     BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan, SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Partition, TenantId, Timestamp};
+use weir_core::{Homes, Partition, TenantId, Timestamp};
 use weir_pipeline::world::{Books, FinalizingDocuments};
 
 use super::SimLedger;
@@ -60,9 +60,8 @@ impl Books for SimLedger {
         self.ask("plans", String::new, |servers| Ok(servers.plans())).await
     }
 
-    async fn partitions(&self) -> Result<i32, StoreError> {
-        let work = |servers: &mut Servers| Ok(i32::try_from(servers.journal.usage.len()).unwrap_or(0));
-        self.ask("partitions", String::new, work).await
+    async fn homes(&self) -> Result<Homes, StoreError> {
+        self.ask("homes", String::new, |servers| Ok(servers.ledger.homes())).await
     }
 
     async fn newest_broker_time(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -121,7 +121,7 @@ impl JournalReader for SimReader {
     }
 
     async fn partitions(&self) -> Result<i32, StoreError> {
-        let work = |servers: &mut Servers| Ok(i32::try_from(servers.journal.usage.len()).unwrap_or(0));
+        let work = |servers: &mut Servers| Ok(servers.journal.width());
         self.0.call(Server::Journal, "look at the topic", String::new, work).await
     }
 

@@ -9,7 +9,7 @@ use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
 use weir_backends::ledger::usage::{Folding, Unfolded};
-use weir_core::{Generation, Partition, TenantId, Timestamp};
+use weir_core::{Generation, Homes, Partition, TenantId, Timestamp};
 use weir_metering::aggregate::UsageKey;
 use weir_metering::catalogue::Catalogue;
 use weir_metering::identity::Day;
@@ -17,6 +17,7 @@ use weir_metering::quota::LimitSet;
 use weir_metering::shard::PeriodTotal;
 use weir_pipeline::world::{Ledger, Place};
 
+use crate::mutation::Mutation;
 use crate::servers::Servers;
 use crate::stage::{Hand, Server};
 
@@ -155,7 +156,14 @@ impl Ledger for SimLedger {
     }
 
     async fn catalogue(&self) -> Result<Catalogue, StoreError> {
-        self.ask("catalogue", String::new, |servers| Ok(servers.ledger.catalogue())).await
+        let work = |servers: &mut Servers| {
+            let mut catalogue = servers.ledger.catalogue();
+            if servers.mistaken(Mutation::TenantsMove) {
+                catalogue.homes = Homes::new(servers.ledger.width);
+            }
+            Ok(catalogue)
+        };
+        self.ask("catalogue", String::new, work).await
     }
 
     async fn unfolded(&self, partition: Partition) -> Result<Option<Unfolded>, StoreError> {

@@ -1,4 +1,4 @@
-//! `weir ledger status|check|accept-topic`: what was counted, and the proof of it.
+//! `weir ledger status|check|accept-topic|widen`: what was counted, and the proof of it.
 
 use weir_backends::ledger::partition;
 use weir_backends::postgres;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::table::{self, Cell};
 
 use super::proof::{result, verdict};
-use super::{accept_topic, ledger_pool};
+use super::{accept_topic, ledger_pool, widen};
 
 /// Shows where counting stands, or proves it.
 pub(crate) async fn run(config: &Config, command: &Ledger) -> anyhow::Result<bool> {
@@ -18,6 +18,7 @@ pub(crate) async fn run(config: &Config, command: &Ledger) -> anyhow::Result<boo
         Ledger::Status(output) => status(config, *output).await,
         Ledger::Check(output) => check(config, *output).await,
         Ledger::AcceptTopic(command) => accept_topic::run(config, command).await,
+        Ledger::Widen(command) => widen::run(config, command).await,
     }
 }
 

@@ -41,8 +41,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     let pool = ledger_pool(&config).await?;
     let registry = registry()?;
     let producer = Producer::connect(&config.kafka)?;
-    let partitions =
-        topics::partitions(&config.kafka).await.context("is Kafka up, and `weir migrate` run?")?;
+    topics::partitions(&config.kafka).await.context("is Kafka up, and `weir migrate` run?")?;
     let stop = CancellationToken::new();
     let mut parts = Parts { running: JoinSet::new(), stop: stop.clone() };
     let mut checks = health::server_checks(&pool, &producer, &config);
@@ -68,7 +67,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     if roles.contains(&Role::Api) {
         let board = quota_feed::follow(&config.kafka, Arc::clone(&quota_stop))?;
         checks.push(health::quota(Arc::clone(&board), config.api.max_staleness_ms));
-        let state = api_state(&config, &producer, partitions, board, &registry).await?;
+        let state = api_state(&config, &producer, board, &registry).await?;
         state.spawn_refresher(stop.clone());
         let listener = listen("api.listen", config.api.listen).await?;
         parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));
@@ -90,14 +89,12 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
 async fn api_state(
     config: &Config,
     producer: &Producer,
-    partitions: i32,
     board: Arc<QuotaBoard>,
     registry: &Registry,
 ) -> anyhow::Result<ApiState> {
     let journal = Journal {
         producer: producer.clone(),
         topic: config.kafka.usage_topic.clone(),
-        partitions,
         ends: TopicEnds::connect(&config.kafka)?,
     };
     let metrics = Arc::new(ApiMetrics::register(registry)?);

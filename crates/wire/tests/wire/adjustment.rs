@@ -56,7 +56,7 @@ proptest! {
         let headers: &[(&str, &[u8])] = &[("weir-control", b"adjustment")];
         let record = RawRecord { key: None, payload: Some(value.as_bytes()), headers, offset: 1, broker_time_ms: 5 };
         let body = decode_record(&SchemaSet::shipped(), &record, RECORD_BYTES_MAX).body;
-        prop_assert_eq!(body, RecordBody::Adjustment { adjustment, seal });
+        prop_assert_eq!(body, RecordBody::Adjustment { adjustment, seal, hops: 0 });
     }
 }
 

@@ -129,7 +129,10 @@ fn headers_choose_the_format() {
     assert_eq!(body(&[("traceparent", b"00-x")], &avro), event);
     assert_eq!(body(&[("__value_schema_id", &[0, 0, 0, 0, 2])], &avro[5..]), event);
     assert_eq!(body(&[("weir-control", b"tick")], b""), RecordBody::Tick);
-    assert_eq!(body(&[("weir-control", b"limits")], &encode_limits(&limits())), RecordBody::Limits(limits()));
+    assert_eq!(
+        body(&[("weir-control", b"limits")], &encode_limits(&limits())),
+        RecordBody::Limits { set: limits(), hops: 0 }
+    );
 }
 
 #[test]
