@@ -153,7 +153,7 @@ static METERS: LazyLock<Catalogue> = LazyLock::new(|| {
     };
     let calls = meter("calls", Aggregation::Count, None);
     let bandwidth = meter("bandwidth", Aggregation::Sum, Some("bytes"));
-    Catalogue::new(1, vec![calls, bandwidth], HashMap::new())
+    Catalogue::new(1, vec![calls, bandwidth], HashMap::new(), weir_core::Homes::new(1))
 });
 
 /// An adjustment's record, under a seal that no installation gave.
