@@ -25,6 +25,8 @@ pub(super) struct Told<'a> {
     accepted: BTreeMap<i64, (Event, i64)>,
     /// Tenants of whom some event may have been judged either way.
     unsure: BTreeSet<String>,
+    /// Tenants of whom some event came before they were created.
+    late: BTreeSet<String>,
     /// What stood at offsets that levels were published of, by (offset, tenant, meter).
     levels: BTreeMap<(i64, String, String), Level>,
     /// What was counted below the cuts of documents.
@@ -105,9 +107,10 @@ fn fold<'a>(
     wanted.sort_by_key(|(offset, _)| *offset);
     let mut wanted = wanted.into_iter().peekable();
     let fold = Fold::new(&play.cast, partition);
-    let (ends, accepted, unsure) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    let (ends, accepted) = (BTreeMap::new(), BTreeMap::new());
+    let (unsure, late) = (BTreeSet::new(), BTreeSet::new());
     let (levels, billed) = (BTreeMap::new(), BTreeMap::new());
-    let mut told = Told { partition, fold, ends, accepted, unsure, levels, billed };
+    let mut told = Told { partition, fold, ends, accepted, unsure, late, levels, billed };
     let mut cuts = invoices::cuts(servers, partition).into_iter().peekable();
     for Logged { record, step } in log.records.iter().take_while(|one| one.record.offset < next_offset) {
         while let Some((_, one)) = wanted.next_if(|(offset, _)| *offset < record.offset) {
@@ -120,15 +123,18 @@ fn fold<'a>(
         let batch = batches.range(record.offset + 1..).next().map(|(_, batch)| *batch);
         let committed = batch.map_or(u64::MAX, |batch| batch.step);
         let homes = batch.map_or(&nowhere, |batch| &batch.homes);
-        let mut doubt = None;
+        let (mut doubt, mut late) = (None, None);
         let known = |tenant: &str| {
-            play.presence.between(tenant, *step, committed).unwrap_or_else(|| {
+            let known = play.presence.between(tenant, *step, committed).unwrap_or_else(|| {
                 doubt = Some(tenant.to_owned());
                 said.get(&record.offset) != Some(&"unknown_tenant")
-            })
+            });
+            late = (!known).then(|| tenant.to_owned()).or(late.take());
+            known
         };
         let end = told.fold.take((record.offset, record.broker_time_ms), &reading, (homes, known));
         told.unsure.extend(doubt);
+        told.late.extend(late);
         if let (End::Accepted, Reading::Event(event)) = (&end, reading) {
             let time_ms = event.time_ms.unwrap_or(record.broker_time_ms);
             told.accepted.insert(record.offset, (event, time_ms));
@@ -353,8 +359,9 @@ fn limits(servers: &Servers, told: &[Told<'_>]) -> Option<String> {
     different(&expected, &in_force.collect()).map(|words| format!("limits in force: {words}"))
 }
 
-/// Every level that was published is what stood at its position, and the last one of each
-/// limited meter is where it stands.
+/// Every level that was published is what stood at its position, and the last one of each limited meter
+/// is where it stands. A process that has lost its partition may publish what a batch came to that the
+/// ledger refuses: with a tenant who was created meanwhile, that is something else.
 fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]) -> Option<String> {
     let mut last: BTreeMap<(String, String), &Published> = BTreeMap::new();
     for one in published {
@@ -367,7 +374,7 @@ fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]
         let same = expected
             .is_some_and(|expected| one.level == expected || (one.level.0.is_none() && expected.0.is_none()));
         let counted = told.ends.last_key_value().is_some_and(|(last, _)| one.offset <= *last);
-        if !same && counted {
+        if !same && counted && !told.late.contains(&one.tenant) {
             return Some(format!(
                 "the level of {} {} at {}/{} is {:?}, and should be {expected:?}",
                 one.tenant, one.meter, one.partition, one.offset, one.level

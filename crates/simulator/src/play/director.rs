@@ -15,7 +15,7 @@ use super::billing::{Billed, BillingRun};
 use super::faults::{Decision, FaultKey, Faults};
 use super::hosts::Hosts;
 use super::options::Options;
-use super::settling::PATIENCE_MS;
+use super::settling::{PATIENCE_MS, SWEEP_ROUND_MS};
 
 /// How it went.
 #[derive(Clone, Debug, Default)]
@@ -263,6 +263,10 @@ impl Play {
         });
         if !matches!(decision, Decision::Fate(Fate::Works | Fate::AnswersLater)) {
             self.settled_after_ms = self.settled_after_ms.max(state.now_ms + PATIENCE_MS);
+        }
+        if host.is_none() {
+            // Nobody waits for it: what it left is found by whoever counts rows.
+            self.settled_after_ms = self.settled_after_ms.max(state.now_ms + SWEEP_ROUND_MS);
         }
         match decision {
             Decision::Fate(Fate::Works) => {

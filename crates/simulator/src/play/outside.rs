@@ -7,7 +7,7 @@ use weir_wire::usage_record::HEADER_CONTENT_TYPE;
 
 use crate::mutation::Mutation;
 use crate::scenario::{Act, BEGIN_MS, Change, Draft, Happened};
-use crate::servers::{PartitionLog, Transactions, USAGE};
+use crate::servers::{Ledger, PartitionLog, Transactions, USAGE};
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
@@ -341,15 +341,19 @@ impl Play {
     fn trim(&mut self, partition: i32) {
         use crate::scenario::{FUTURE_MS, WINDOW_MS};
         let mut state = self.stage.state();
-        let counted = state.servers.ledger.partitions.get(&partition).map_or(0, |line| line.row.projected_to);
-        let backed_up = self.backup.as_ref().map_or(i64::MAX, |backup| {
-            backup.partitions.get(&partition).map_or(0, |line| line.row.projected_to)
-        });
+        // How far it was counted, here and in the backup, and until when.
+        let reach = |ledger: &Ledger| {
+            let row = ledger.partitions.get(&partition).map(|line| &line.row);
+            row.map_or((0, 0), |row| (row.projected_to, row.broker_time_max.millis()))
+        };
+        let (now, before) = (reach(&state.servers.ledger), self.backup.as_ref().map(reach));
+        let (projected_to, counted_ms) =
+            before.map_or(now, |before| (now.0.min(before.0), now.1.min(before.1)));
+        // Retention is longer than the window by more than counting is ever behind.
+        let kept_ms = counted_ms - WINDOW_MS - FUTURE_MS - 2 * weir_core::time::DAY_MS;
         let log = state.servers.journal.log_mut(partition);
-        let newest = log.records.iter().map(|logged| logged.record.broker_time_ms).max().unwrap_or(0);
-        let kept_ms = newest - WINDOW_MS - FUTURE_MS - 2 * weir_core::time::DAY_MS;
         let young = log.records.iter().find(|logged| logged.record.broker_time_ms >= kept_ms);
-        let low = young.map_or(log.high, |logged| logged.record.offset).min(counted).min(backed_up);
+        let low = young.map_or(log.high, |logged| logged.record.offset).min(projected_to);
         log.trim(low);
     }
 }
