@@ -8,7 +8,7 @@ use weir_backends::config::PostgresConfig;
 use weir_backends::postgres::{self, Pool};
 
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 /// Only the request of a commit holds it: the version of the code that judged the batch.
 const COMMIT: &[u8] = concat!("weir ", env!("CARGO_PKG_VERSION")).as_bytes();
@@ -32,9 +32,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out_and_counted_once() {
     let house = House::build(stack(), "answers").await;
     let (proxy, pool) = proxied(&house).await;
     let running = house.start_with(|aggregator| aggregator.pool = pool);
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     let owners = house.text(OWNERS).await;
     for (round, moment) in (1..).zip(MOMENTS.into_iter().cycle().take(9)) {
         proxy.cut_at(COMMIT, moment);

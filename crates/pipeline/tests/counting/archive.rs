@@ -20,7 +20,7 @@ use weir_tests::wait::until;
 use crate::admin;
 use crate::house::House;
 use crate::projection::{clickhouse, prove, until_projected};
-use crate::scenarios::{ACCEPTED, check as check_counts, journal, stack};
+use crate::scenarios::{ACCEPTED, check as check_counts, counted, journal, stack};
 
 /// Offsets that are counted and not archived.
 const UNARCHIVED: &str =
@@ -101,9 +101,7 @@ async fn trim(house: &House) {
 /// What is counted is archived and deleted by Kafka, and ClickHouse is lost, twice.
 async fn outlives_kafka(house: House, config: ArchiveConfig) {
     let running = house.start_with(archiving(config.clone()));
-    let (mut all, records) = journal(&house, 0, 1_000);
-    house.produce(records).await;
-    house.until(ACCEPTED, 1_000, 60).await;
+    let mut all = counted(&house, 1_000).await;
     house.until(UNARCHIVED, 0, 60).await;
     let report = checked(&house, &config).await;
     assert_eq!((differences(&report), report.unknown), (vec![], (0, 0)));
@@ -152,9 +150,7 @@ async fn an_object_store_is_an_archive_as_a_folder_is() {
 async fn a_file_that_is_damaged_or_gone_is_told_by_name_and_never_believed() {
     let (house, folder) = (House::build(stack(), "damaged").await, Folder::make());
     let running = house.start_with(archiving(folder.config()));
-    let (_, records) = journal(&house, 0, 400);
-    house.produce(records).await;
-    house.until(ACCEPTED, 400, 60).await;
+    counted(&house, 400).await;
     house.until(UNARCHIVED, 0, 60).await;
     house.settle(30).await;
     running.stop().await;
@@ -217,9 +213,7 @@ async fn killed_again_and_again_the_archive_has_no_gap_and_nothing_twice() {
 async fn what_was_deleted_before_it_was_archived_is_a_gap_that_is_told() {
     let (house, folder) = (House::build(stack(), "gap").await, Folder::make());
     let running = house.start_with(archiving(folder.config()));
-    let (_, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    counted(&house, 300).await;
     house.until(UNARCHIVED, 0, 60).await;
     running.stop().await;
     // Counted by a process that archives nothing.

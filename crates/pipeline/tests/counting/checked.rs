@@ -14,7 +14,7 @@ use weir_pipeline::ledger_check;
 use weir_tests::wait::until;
 
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_nothing_while_counting_goes_on() {
@@ -106,9 +106,7 @@ async fn a_check_goes_on_while_clickhouse_takes_longer_than_sessions_may_idle() 
         AND state = 'idle in transaction' AND clock_timestamp() - state_change > interval '500 ms'";
     let mut house = House::build(stack(), "checked_slowly").await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 200);
-    house.produce(records).await;
-    house.until(ACCEPTED, 200, 60).await;
+    counted(&house, 200).await;
     house.settle(30).await;
     running.stop().await;
     let target = house.clickhouse.url.trim_start_matches("http://").to_owned();

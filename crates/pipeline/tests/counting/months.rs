@@ -4,7 +4,7 @@
 use weir_backends::ledger::month;
 
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{check, counted, stack};
 
 const UNFOLDED: &str = "SELECT COALESCE(sum(next_offset - folded_to), 0)::bigint FROM journal_partition";
 const MONTHS: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'usage'::regclass";
@@ -19,9 +19,7 @@ async fn a_month_begins_while_a_snapshot_is_open_and_counting_goes_on() {
     assert!(refused.to_string().contains("lock timeout"), "{refused}");
 
     let running = house.start();
-    let (events, records) = journal(&house, 0, 500);
-    house.produce(records).await;
-    house.until(ACCEPTED, 500, 60).await;
+    let events = counted(&house, 500).await;
     house.until(UNFOLDED, 0, 30).await;
     drop(snapshot);
     check(&house, &events).await;

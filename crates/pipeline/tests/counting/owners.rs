@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::answers::proxied;
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_move_under_load_and_every_event_is_counted_once() {
@@ -71,9 +71,7 @@ async fn an_owner_that_wakes_with_a_commit_on_its_way_is_refused() {
     let house = House::build(stack(), "woken").await;
     let (proxy, pool) = proxied(&house).await;
     let frozen = house.start_with(|aggregator| aggregator.pool = pool);
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     house.settle(30).await;
     // Its commits get as far as the proxy.
     proxy.hold();

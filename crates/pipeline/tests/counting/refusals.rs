@@ -10,7 +10,7 @@ use weir_metering::event::UsageEvent;
 use weir_tests::wait::until;
 
 use crate::house::{House, PARTITIONS};
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 const REFUSED: &str =
     "SELECT COALESCE(sum((rejected_by->>'refused_by_store')::bigint), 0)::bigint FROM batch";
@@ -116,9 +116,7 @@ async fn clickhouse(house: &House, sql: &str) {
 async fn a_row_that_clickhouse_refuses_is_set_aside_in_words_and_taken_back() {
     let house = House::build(stack(), "clickhouse_refuses").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 500);
-    house.produce(records).await;
-    house.until(ACCEPTED, 500, 60).await;
+    let mut all = counted(&house, 500).await;
     house.settle(30).await;
     clickhouse(&house, "ALTER TABLE events_raw ADD CONSTRAINT mark CHECK id != 'marked'").await;
     let marked = UsageEvent { id: "marked".into(), ..house.event(600) };
@@ -154,9 +152,7 @@ async fn a_row_that_clickhouse_refuses_is_set_aside_in_words_and_taken_back() {
 async fn rollups_of_a_lost_future_are_replaced_by_what_the_ledger_says() {
     let house = House::build(stack(), "lost_rollups").await;
     let running = house.start();
-    let (events, records) = journal(&house, 0, 500);
-    house.produce(records).await;
-    house.until(ACCEPTED, 500, 60).await;
+    let events = counted(&house, 500).await;
     check(&house, &events).await;
     running.stop().await;
     clickhouse(

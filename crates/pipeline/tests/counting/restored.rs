@@ -6,7 +6,7 @@ use weir_backends::postgres;
 use weir_metering::event::UsageEvent;
 
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 /// Copies the ledger under another name; its connections end for that.
 pub(crate) async fn copy(house: &mut House, name: &str) {
@@ -30,9 +30,7 @@ pub(crate) async fn open(house: &mut House, name: &str) {
 async fn a_ledger_restored_to_a_few_batches_ago_counts_the_lost_ones_again_once() {
     let mut house = House::build(stack(), "restored").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 600);
-    house.produce(records).await;
-    house.until(ACCEPTED, 600, 60).await;
+    let mut all = counted(&house, 600).await;
     house.settle(30).await;
     running.stop().await;
     copy(&mut house, "restored_copy").await;

@@ -32,6 +32,14 @@ pub(crate) fn journal(house: &House, from: usize, to: usize) -> (Vec<UsageEvent>
     (events, records)
 }
 
+/// The first so many events come, with repetitions, and are counted.
+pub(crate) async fn counted(house: &House, count: u32) -> Vec<UsageEvent> {
+    let (events, records) = journal(house, 0, usize::try_from(count).unwrap());
+    house.produce(records).await;
+    house.until(ACCEPTED, i64::from(count), 60).await;
+    events
+}
+
 pub(crate) async fn check(house: &House, events: &[UsageEvent]) {
     house.settle(30).await;
     let expected = count(events);
@@ -103,9 +111,7 @@ async fn killed_again_and_again_it_counts_as_if_nothing_had_been() {
 async fn two_share_the_partitions_and_one_takes_over() {
     let house = House::build(stack(), "shared").await;
     let one = house.start();
-    let (mut all, records) = journal(&house, 0, 1_000);
-    house.produce(records).await;
-    house.until(ACCEPTED, 1_000, 60).await;
+    let mut all = counted(&house, 1_000).await;
     let other = house.start();
     until("two partitions each", Duration::from_secs(40), || async {
         let (one, other) = (one.status.snapshot(), other.status.snapshot());
@@ -132,9 +138,7 @@ async fn without_clickhouse_and_across_restarts_of_the_ledger_counting_goes_on()
     let stack = local_stack::scratch().unwrap_or_else(|error| panic!("{error}"));
     let house = House::build(&stack, "faults").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 1_000);
-    house.produce(records).await;
-    house.until(ACCEPTED, 1_000, 60).await;
+    let mut all = counted(&house, 1_000).await;
     house.settle(30).await;
 
     stack.clickhouse().kill().expect("killed");
@@ -200,9 +204,7 @@ async fn a_backlog_is_counted() {
 async fn an_owner_frozen_in_its_transaction_is_ended_and_writes_nothing() {
     let house = House::build(stack(), "frozen").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 500);
-    house.produce(records).await;
-    house.until(ACCEPTED, 500, 60).await;
+    let mut all = counted(&house, 500).await;
     running.kill().await;
     // As an owner would hold the rows that is frozen between UPDATE and COMMIT.
     let mut frozen = house.pool.begin().await.unwrap();
@@ -226,9 +228,7 @@ async fn an_owner_frozen_in_its_transaction_is_ended_and_writes_nothing() {
 async fn a_tenant_that_comes_while_counting_is_counted_from_its_first_event() {
     let house = House::build(stack(), "newcomer").await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    counted(&house, 300).await;
     house.add_tenant("newcomer", "now() + interval '20 days'").await;
     let first = UsageEvent { tenant: "newcomer".into(), ..house.event(900) };
     house.produce(vec![house.record(&first, 1)]).await;
@@ -243,9 +243,7 @@ async fn a_tenant_that_comes_while_counting_is_counted_from_its_first_event() {
 async fn a_ledger_ahead_of_its_journal_is_refused_in_words() {
     let house = House::build(stack(), "ahead").await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    counted(&house, 300).await;
     running.stop().await;
     sqlx::query("UPDATE journal_partition SET next_offset = next_offset + 1000 WHERE partition = 0")
         .execute(&house.pool)

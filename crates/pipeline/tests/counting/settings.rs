@@ -14,7 +14,7 @@ use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::{House, Running};
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 const WEEK: &str = "604800000";
 
@@ -194,9 +194,7 @@ async fn a_setting_that_only_may_do_harm_is_told_and_counting_goes_on() {
     admin::alter(&house.kafka, "max.message.bytes", "1048588").await;
     let started = start(&house);
     started.running.until_counting(4).await;
-    let (all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let all = counted(&house, 300).await;
     check(&house, &all).await;
     let told = started.running.status.snapshot().settings.expect("they were looked at");
     assert!(told.len() == 1 && told[0].words.contains("max.message.bytes=1048588"), "{told:?}");

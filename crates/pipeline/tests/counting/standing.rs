@@ -12,7 +12,7 @@ use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::{House, PARTITIONS, Running};
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 /// How long something may stand still here.
 const BOUND_MS: u64 = 2_000;
@@ -93,9 +93,7 @@ async fn frozen_servers_are_said_with_the_step_that_waits_for_them() {
     let house = House::build(&stack, "frozen").await;
     let watched = Watched::start(&house, 10_000);
     watched.running.until_counting(4).await;
-    let (mut all, records) = journal(&house, 0, 200);
-    house.produce(records).await;
-    house.until(ACCEPTED, 200, 60).await;
+    let mut all = counted(&house, 200).await;
     house.settle(30).await;
 
     stack.clickhouse().freeze().unwrap();

@@ -13,7 +13,7 @@ use weir_tests::wait::until;
 use crate::admin;
 use crate::counts::Count;
 use crate::house::{House, PARTITIONS, count as house_count};
-use crate::scenarios::{ACCEPTED, journal, stack};
+use crate::scenarios::{ACCEPTED, counted, journal, stack};
 
 /// What was counted, without who counts it.
 const LEDGER: &str = "SELECT md5(COALESCE(string_agg(line, ',' ORDER BY line), '')) FROM (
@@ -116,9 +116,7 @@ async fn a_topic_that_is_no_longer_the_one_that_was_counted_is_refused_at_start(
 async fn check((name, accident, words): Case) {
     let house = House::build(stack(), name).await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    counted(&house, 300).await;
     house.settle(30).await;
     running.stop().await;
     let before = house.text(LEDGER).await;
@@ -148,9 +146,7 @@ async fn check((name, accident, words): Case) {
 async fn a_topic_that_is_gone_is_not_made_again_in_silence() {
     let house = House::build(stack(), "gone").await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 100);
-    house.produce(records).await;
-    house.until(ACCEPTED, 100, 60).await;
+    counted(&house, 100).await;
     running.stop().await;
     admin::delete(&house.kafka).await;
     let mut running = house.start();
@@ -164,9 +160,7 @@ async fn a_topic_that_is_gone_is_not_made_again_in_silence() {
 async fn an_accepted_topic_is_counted_from_its_beginning_and_what_was_counted_stays() {
     let house = House::build(stack(), "accepted").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     house.settle(30).await;
     running.stop().await;
     assert!(accept_topic::look(&house.pool, &house.kafka).await.unwrap().is_needless());

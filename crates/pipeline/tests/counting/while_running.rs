@@ -8,15 +8,13 @@ use weir_tests::wait::until;
 
 use crate::admin;
 use crate::house::House;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, journal, stack};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_recreated_and_filled_further_is_refused_before_anything_of_it_is_counted() {
     let house = House::build(stack(), "recreated_running").await;
     let running = house.start();
-    let (_, records) = journal(&house, 0, 200);
-    house.produce(records).await;
-    house.until(ACCEPTED, 200, 60).await;
+    counted(&house, 200).await;
     running.until_counting(4).await;
     const COUNTED: &str = "SELECT sum(next_offset)::bigint FROM journal_partition";
     let before = house.number(COUNTED).await;
@@ -50,9 +48,7 @@ async fn a_named_process_that_was_gone_for_a_moment_has_its_partitions_back_at_o
     house.kafka.group_instance_id = Some("only".into());
     let running = house.start();
     running.until_counting(4).await;
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     running.kill().await;
     let started = Instant::now();
     let running = house.start();
@@ -75,9 +71,7 @@ async fn the_delay_of_the_projection_grows_while_clickhouse_is_away() {
     let running = house.start_with(|aggregator| metrics = Some(aggregator.metrics.clone()));
     let metrics = metrics.unwrap();
     let delay = || metrics.projection_delay_seconds.get();
-    let (mut all, records) = journal(&house, 0, 200);
-    house.produce(records).await;
-    house.until(ACCEPTED, 200, 60).await;
+    let mut all = counted(&house, 200).await;
     house.settle(30).await;
     let until_delay = async |what: &str, seconds: std::ops::Range<f64>| {
         let within = until(what, Duration::from_secs(30), || async {

@@ -16,7 +16,7 @@ use weir_wire::usage_record::{CONTROL_LIMITS, HEADER_CONTROL, encode_limits};
 use crate::admin;
 use crate::house::{House, PARTITIONS, TENANTS};
 use crate::restored;
-use crate::scenarios::{ACCEPTED, check, journal, stack};
+use crate::scenarios::{ACCEPTED, check, counted, stack};
 
 const FORWARDED: &str = "SELECT COALESCE(sum(forwarded_count), 0)::bigint FROM batch";
 const READ: &str = "SELECT COALESCE(sum(next_offset), 0)::bigint FROM journal_partition";
@@ -160,9 +160,7 @@ async fn widened_by_one_under_load_every_event_is_counted_once() {
 async fn a_topic_that_somebody_widened_is_held_until_the_command_was_given() {
     let house = House::build(stack(), "widened_by_tool").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     admin::widen(&house.kafka, 6).await;
     running.until_problems("`weir ledger widen --to 6` counts all", 6).await;
     let read = house.number(READ).await;
@@ -198,9 +196,7 @@ async fn a_topic_that_somebody_widened_is_held_until_the_command_was_given() {
 async fn a_ledger_restored_to_before_the_widening_loses_nothing() {
     let mut house = House::build(stack(), "widened_restored").await;
     let running = house.start();
-    let (mut all, records) = journal(&house, 0, 300);
-    house.produce(records).await;
-    house.until(ACCEPTED, 300, 60).await;
+    let mut all = counted(&house, 300).await;
     house.settle(30).await;
     running.stop().await;
     restored::copy(&mut house, "widened_restored_copy").await;
