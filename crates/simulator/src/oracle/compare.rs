@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use weir_backends::journal::OutgoingRecord;
 use weir_core::Homes;
 use weir_metering::outcome::Verdict;
 use weir_wire::batch_blob::decode_exceptions;
@@ -23,6 +24,8 @@ pub(super) struct Told<'a> {
     pub(super) fold: Fold<'a>,
     ends: BTreeMap<i64, End>,
     accepted: BTreeMap<i64, (Event, i64)>,
+    /// When batches were committed, by where they end, in decisions of the simulation.
+    commits: BTreeMap<i64, u64>,
     /// Tenants of whom some event may have been judged either way.
     unsure: BTreeSet<String>,
     /// Tenants of whom some event came before they were created.
@@ -38,6 +41,8 @@ type Level = Option<(Option<i128>, i64, i128)>;
 
 /// A level as it was published.
 struct Published {
+    /// When, in decisions of the simulation.
+    step: u64,
     partition: i32,
     offset: i64,
     tenant: String,
@@ -108,9 +113,10 @@ fn fold<'a>(
     let mut wanted = wanted.into_iter().peekable();
     let fold = Fold::new(&play.cast, partition);
     let (ends, accepted) = (BTreeMap::new(), BTreeMap::new());
+    let commits = batches.iter().map(|(to, batch)| (*to, batch.step)).collect();
     let (unsure, late) = (BTreeSet::new(), BTreeSet::new());
     let (levels, billed) = (BTreeMap::new(), BTreeMap::new());
-    let mut told = Told { partition, fold, ends, accepted, unsure, late, levels, billed };
+    let mut told = Told { partition, fold, ends, accepted, commits, unsure, late, levels, billed };
     let mut cuts = invoices::cuts(servers, partition).into_iter().peekable();
     for Logged { record, step } in log.records.iter().take_while(|one| one.record.offset < next_offset) {
         while let Some((_, one)) = wanted.next_if(|(offset, _)| *offset < record.offset) {
@@ -360,8 +366,9 @@ fn limits(servers: &Servers, told: &[Told<'_>]) -> Option<String> {
 }
 
 /// Every level that was published is what stood at its position, and the last one of each limited meter
-/// is where it stands. A process that has lost its partition may publish what a batch came to that the
-/// ledger refuses: with a tenant who was created meanwhile, that is something else.
+/// is where it stands. Only a process that has lost its partition may publish what a batch came to that the
+/// ledger refuses, after another's was committed: with a tenant who was created meanwhile, that is
+/// something else.
 fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]) -> Option<String> {
     let mut last: BTreeMap<(String, String), &Published> = BTreeMap::new();
     for one in published {
@@ -374,7 +381,9 @@ fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]
         let same = expected
             .is_some_and(|expected| one.level == expected || (one.level.0.is_none() && expected.0.is_none()));
         let counted = told.ends.last_key_value().is_some_and(|(last, _)| one.offset <= *last);
-        if !same && counted && !told.late.contains(&one.tenant) {
+        let comes_late =
+            told.commits.range(one.offset + 1..).next().is_some_and(|(_, step)| one.step > *step);
+        if !same && counted && !(comes_late && told.late.contains(&one.tenant)) {
             return Some(format!(
                 "the level of {} {} at {}/{} is {:?}, and should be {expected:?}",
                 one.tenant, one.meter, one.partition, one.offset, one.level
@@ -413,7 +422,7 @@ fn levels(play: &Play, homes: &Homes, told: &[Told<'_>], published: &[Published]
     None
 }
 
-fn level_of(record: &weir_backends::journal::OutgoingRecord) -> Option<Published> {
+fn level_of((step, record): &(u64, OutgoingRecord)) -> Option<Published> {
     let key = std::str::from_utf8(record.key.as_deref()?).ok()?;
     let (tenant, meter) = key.split_once('/')?;
     let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
@@ -422,6 +431,7 @@ fn level_of(record: &weir_backends::journal::OutgoingRecord) -> Option<Published
     let start = weir_core::Timestamp::parse(value.get("period")?.get("start")?.as_str()?).ok()?;
     let used = super::reading::nanos(value.get("used")?.as_str()?)?;
     Some(Published {
+        step: *step,
         partition: i32::try_from(position.get("partition")?.as_i64()?).ok()?,
         offset: position.get("offset")?.as_i64()?,
         tenant: tenant.to_owned(),

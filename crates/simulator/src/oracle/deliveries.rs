@@ -130,7 +130,7 @@ fn control_records(play: &Play, servers: &Servers) -> Option<String> {
             _ => return None,
         };
         let (tenant, body) = (line.tenant.as_str(), line.body.to_string());
-        let (home, earlier) = (homes.of(tenant), play.cast.home_among(tenant, play.cast.partitions));
+        let (home, earlier) = (homes.of(tenant), play.cast.first_home(tenant));
         let is_right = |(partition, step): &(i32, u64)| {
             let is_early = || play.presence.between(tenant, *step, *step) != Some(true);
             *partition == home || *partition == earlier && is_early()

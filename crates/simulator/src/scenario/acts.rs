@@ -158,9 +158,7 @@ impl Script {
         }
         self
     }
-}
 
-impl Script {
     /// The same, and in some of them the topic is widened, while producers go on by both numbers of
     /// partitions. From a chance of its own, so that the other scripts stay as they are. Not where the
     /// ledger goes back: tenants that were lost may then live elsewhere, which the oracle cannot tell.
@@ -174,7 +172,7 @@ impl Script {
             if let Act::Produce(draft, by_key @ None) = act
                 && chance.per_mille(400)
             {
-                *by_key = Some(cast.home_among(&draft.tenant, cast.partitions));
+                *by_key = Some(cast.first_home(&draft.tenant));
             }
         }
         self.acts.insert(at, Act::WidenTopic(i32::try_from(chance.between(1, 3)).unwrap_or(1)));

@@ -168,9 +168,10 @@ impl Cast {
         }
     }
 
-    /// Where producers put a tenant's records that know of so many partitions.
-    pub(crate) fn home_among(&self, tenant: &str, partitions: i32) -> i32 {
-        partition_of(tenant.as_bytes(), partitions)
+    /// The partition of a tenant as long as the topic is not widened, and after that where producers put
+    /// its records that do not know of it.
+    pub(crate) fn first_home(&self, tenant: &str) -> i32 {
+        partition_of(tenant.as_bytes(), self.partitions)
     }
 }
 

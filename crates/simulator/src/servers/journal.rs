@@ -59,8 +59,8 @@ pub(crate) struct Journal {
     pub(crate) retired: BTreeMap<Partition, PartitionLog>,
     /// Written in this order.
     pub(crate) dead_letters: Vec<OutgoingRecord>,
-    /// Written in this order.
-    pub(crate) quota: Vec<OutgoingRecord>,
+    /// Written in this order, each with when, in decisions of the simulation.
+    pub(crate) quota: Vec<(u64, OutgoingRecord)>,
     /// All other topics, written in this order.
     pub(crate) other: Vec<OutgoingRecord>,
 }
@@ -96,7 +96,10 @@ impl Servers {
         let topic = match record.topic.as_str() {
             USAGE => return self.append_usage(record),
             DEAD_LETTERS => &mut self.journal.dead_letters,
-            QUOTA => &mut self.journal.quota,
+            QUOTA => {
+                self.journal.quota.push((self.step, record));
+                return (0, i64::try_from(self.journal.quota.len()).unwrap_or(0) - 1);
+            }
             _ => &mut self.journal.other,
         };
         topic.push(record);
