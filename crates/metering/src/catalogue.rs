@@ -123,9 +123,9 @@ impl Catalogue {
 
     /// Whether a newer catalogue judges a batch as this one did, so that its outcome may be
     /// committed under the newer version: the meters are the same, every tenant that is known
-    /// here has the same facts and home, and none of the batch's unknown tenants is known by now,
-    /// or belongs elsewhere. Billing periods that were added behind the known ones make no difference where those reach
-    /// beyond `horizon`, up to which events were taken.
+    /// here has the same facts and home, and none of the batch's unknown tenants is known by now, or
+    /// belongs elsewhere. Billing periods that were added behind the known ones make no difference
+    /// where those reach beyond `horizon`, up to which events were taken.
     pub fn judges_alike(&self, newer: &Self, batch: &Batch, horizon: Timestamp) -> bool {
         let as_unknown = |tenant: &str| {
             newer.tenant(tenant).is_none() && self.homes.agree(&newer.homes, std::iter::once(tenant))

@@ -178,11 +178,8 @@ async fn look(aggregator: &Aggregator) -> Result<(Installation, SettingsWatch), 
     topics::ensure_for(kafka, postgres::has_counted(&aggregator.pool).await?).await?;
     let found = KafkaConfig { partitions: topics::partitions(kafka).await?, ..kafka.clone() };
     let mut installation = postgres::installation(&aggregator.pool, &found).await?;
-    if installation.topic != kafka.usage_topic {
-        return Err(PipelineError::OtherTopic(format!(
-            "this ledger counts the topic {}, not {}; use another database",
-            installation.topic, kafka.usage_topic
-        )));
+    if let Some(reason) = topic_watch::other_name(&installation, &kafka.usage_topic) {
+        return Err(PipelineError::OtherTopic(reason));
     }
     // The topic is widened before the ledger, so asked in this order it never seems to have too few.
     let partitions = topics::partitions(kafka).await?;

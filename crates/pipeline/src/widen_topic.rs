@@ -13,7 +13,7 @@ use weir_backends::ledger::width::{self, Widened};
 use weir_backends::postgres::{self, Pool};
 use weir_core::{Partition, Timestamp};
 
-use crate::counting::topic_watch::other_topic;
+use crate::counting::topic_watch::{other_name, other_topic};
 use crate::error::PipelineError;
 
 /// A partition that would be counted from now on.
@@ -56,11 +56,8 @@ impl Widening {
 pub async fn look(pool: &Pool, kafka: &KafkaConfig, to: i32) -> Result<Widening, PipelineError> {
     let refused = |words: String| Err(PipelineError::OtherTopic(words));
     let installed = postgres::installation(pool, kafka).await?;
-    if installed.topic != kafka.usage_topic {
-        return refused(format!(
-            "this ledger counts the topic {}, not {}",
-            installed.topic, kafka.usage_topic
-        ));
+    if let Some(reason) = other_name(&installed, &kafka.usage_topic) {
+        return refused(reason);
     }
     let identity = TopicIds::connect(kafka)?.ask().await?;
     if identity == TopicIdentity::Missing {

@@ -59,16 +59,6 @@ pub(crate) async fn homes_in(conn: &mut PgConnection) -> Result<Homes, StoreErro
     Ok(homes)
 }
 
-/// Where every tenant is at home, deleted ones and kept names included.
-pub async fn homes(pool: &Pool) -> Result<Homes, StoreError> {
-    const ATTEMPT: &str = "read where tenants are at home";
-    let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
-    let mut snapshot = pool.begin_with(crate::postgres::SNAPSHOT).await.map_err(failed)?;
-    let homes = homes_in(&mut snapshot).await?;
-    snapshot.commit().await.map_err(failed)?;
-    Ok(homes)
-}
-
 /// The partition of one tenant, if there is such a tenant.
 pub async fn home_of(pool: &Pool, tenant: &TenantId) -> Result<Option<Partition>, StoreError> {
     let width: Option<i32> = sqlx::query_scalar(WIDTH_OF)

@@ -110,7 +110,7 @@ impl<'a, B: Books> Run<'a, B> {
         let plans = books.plans().await?.into_iter().map(|stored| stored.plan).collect();
         let catalogue = books.catalogue().await?;
         let aggregations = catalogue.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
-        let homes = books.homes().await?;
+        let homes = catalogue.homes;
         let unfoldable = BTreeMap::new();
         Ok(Self { books, settings, now, plans, aggregations, homes, unfoldable })
     }

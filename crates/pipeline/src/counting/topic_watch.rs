@@ -106,6 +106,13 @@ fn known<W: World>(shared: &Shared<W>) -> i32 {
     shared.catalogue.partitions().unwrap_or(shared.installation.partitions)
 }
 
+/// Why a ledger does not count the topic that is configured, if it counts one of another name.
+pub(crate) fn other_name(installed: &Installation, configured: &str) -> Option<String> {
+    let counted = &installed.topic;
+    (counted != configured)
+        .then(|| format!("this ledger counts the topic {counted}, not {configured}; use another database"))
+}
+
 /// Why a topic with `found` partitions cannot be counted by a ledger that counts `counted`, if so.
 pub(crate) fn other_number(topic: &str, counted: i32, found: i32) -> Option<String> {
     let way_out = if found > counted {

@@ -7,7 +7,7 @@ use weir_backends::books::{
     BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan, SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Homes, Partition, TenantId, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 
 use super::Ledger;
 
@@ -24,9 +24,6 @@ pub trait Books: Ledger {
 
     /// All published versions of all plans.
     fn plans(&self) -> impl Future<Output = Result<Vec<StoredPlan>, StoreError>> + Send;
-
-    /// Where the tenants are at home, and how many partitions are counted.
-    fn homes(&self) -> impl Future<Output = Result<Homes, StoreError>> + Send;
 
     /// The newest broker time of any partition; `None` before anything was counted.
     fn newest_broker_time(&self) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;

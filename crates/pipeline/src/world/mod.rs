@@ -1,7 +1,7 @@
 //! What counting, delivery and billing are surrounded by: journal, ledger, projection, files of ids,
-//! receivers of webhooks, time and chance, as exactly the calls that they make of them. Behind the traits stand the servers
-//! ([`Servers`]) or the simulator's stores; which of them is known when the program is compiled,
-//! so a call costs what it cost without them.
+//! receivers of webhooks, time and chance, as exactly the calls that they make of them. Behind the
+//! traits stand the servers ([`Servers`]) or the simulator's stores; which of them is known when the
+//! program is compiled, so a call costs what it cost without them.
 //!
 //! Nothing is decided here. An implementation carries a call out or says why it could not,
 //! with [`StoreError::is_transient`] for what may have happened all the same.

@@ -6,9 +6,8 @@ use weir_backends::books::{
     self, BilledPeriod, DuePeriod, Finalized, Finalizing, JournalReach, LastNumber, PeriodUsage, StoredPlan,
     SubscribedPeriod,
 };
-use weir_backends::ledger::width;
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Homes, Partition, TenantId, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 
 use super::{Books, FinalizingDocuments, PostgresLedger};
 
@@ -25,10 +24,6 @@ impl Books for PostgresLedger {
 
     async fn plans(&self) -> Result<Vec<StoredPlan>, StoreError> {
         books::plans(self.pool()).await
-    }
-
-    async fn homes(&self) -> Result<Homes, StoreError> {
-        width::homes(self.pool()).await
     }
 
     async fn newest_broker_time(&self) -> Result<Option<Timestamp>, StoreError> {

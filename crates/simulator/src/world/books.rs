@@ -6,7 +6,7 @@ use weir_backends::books::{
     BilledPeriod, DuePeriod, Finalized, JournalReach, LastNumber, PeriodUsage, StoredPlan, SubscribedPeriod,
 };
 use weir_billing::{Invoice, InvoiceNumber, LegalEntityKey};
-use weir_core::{Homes, Partition, TenantId, Timestamp};
+use weir_core::{Partition, TenantId, Timestamp};
 use weir_pipeline::world::{Books, FinalizingDocuments};
 
 use super::SimLedger;
@@ -58,10 +58,6 @@ impl Books for SimLedger {
 
     async fn plans(&self) -> Result<Vec<StoredPlan>, StoreError> {
         self.ask("plans", String::new, |servers| Ok(servers.plans())).await
-    }
-
-    async fn homes(&self) -> Result<Homes, StoreError> {
-        self.ask("homes", String::new, |servers| Ok(servers.ledger.homes())).await
     }
 
     async fn newest_broker_time(&self) -> Result<Option<Timestamp>, StoreError> {
