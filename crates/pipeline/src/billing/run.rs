@@ -15,7 +15,8 @@ use weir_backends::books::{
 use weir_backends::postgres::Pool;
 use weir_billing::subscription::closable;
 use weir_billing::{Invoice, PlanVersion, Subscription};
-use weir_core::{Homes, Partition, Span, TenantId, Timestamp};
+use weir_core::{Partition, Span, TenantId, Timestamp};
+use weir_metering::catalogue::Catalogue;
 use weir_metering::meter::{Aggregation, MeterKey};
 
 use super::finalize::{self, Outcome, Place};
@@ -34,7 +35,8 @@ pub(super) struct Run<'a, B> {
     pub(super) now: Timestamp,
     pub(super) plans: Vec<PlanVersion>,
     pub(super) aggregations: BTreeMap<MeterKey, Aggregation>,
-    homes: Homes,
+    /// Tenants and their homes when the run began.
+    catalogue: Catalogue,
     /// Why usage of a partition cannot be folded.
     unfoldable: BTreeMap<Partition, String>,
 }
@@ -77,7 +79,8 @@ pub async fn run_in<B: Books>(
     let until = newest.map_or(now, |newest| newest.max(now));
     let since = newest.unwrap_or(now).plus_millis(-settings.corrections_ms);
     // What this run bills is billed by the usage of now: only what was billed before may differ.
-    let billed = books.billed_periods(since, only.as_ref()).await?;
+    let mut billed = books.billed_periods(since, only.as_ref()).await?;
+    billed.retain(|billed| run.knows(&billed.subscription));
     let due = books.due_periods(until, only.as_ref()).await?;
     run.bill(due, &mut report).await?;
     run.correct(&billed, &mut report).await?;
@@ -110,15 +113,14 @@ impl<'a, B: Books> Run<'a, B> {
         let plans = books.plans().await?.into_iter().map(|stored| stored.plan).collect();
         let catalogue = books.catalogue().await?;
         let aggregations = catalogue.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
-        let homes = catalogue.homes;
         let unfoldable = BTreeMap::new();
-        Ok(Self { books, settings, now, plans, aggregations, homes, unfoldable })
+        Ok(Self { books, settings, now, plans, aggregations, catalogue, unfoldable })
     }
 
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
     /// may wait for the next run. A partition that cannot be folded for good is noted.
     async fn fold(&mut self) -> Result<(), StoreError> {
-        for partition in 0..self.homes.partitions() {
+        for partition in 0..self.catalogue.homes.partitions() {
             for _ in 0..FOLD_STEPS_MAX {
                 match fold_step(self.books, partition).await {
                     Ok(true) => break,
@@ -143,7 +145,12 @@ impl<'a, B: Books> Run<'a, B> {
     }
 
     pub(super) fn partition(&self, subscription: &Subscription) -> Partition {
-        self.homes.of(subscription.tenant.as_str())
+        self.catalogue.homes.of(subscription.tenant.as_str())
+    }
+
+    /// Whether the tenant was there when the run began: the home of another is not known.
+    fn knows(&self, subscription: &Subscription) -> bool {
+        self.catalogue.tenants.contains_key(&subscription.tenant)
     }
 
     /// Where usage of a place is found.
@@ -162,11 +169,15 @@ impl<'a, B: Books> Run<'a, B> {
 
     /// The invoices of periods that have none.
     async fn bill(&self, due: Vec<DuePeriod>, report: &mut RunReport) -> Result<(), StoreError> {
-        let reaches = self.reaches(due.iter().map(|due| &due.subscription)).await?;
+        let known = due.iter().map(|due| &due.subscription).filter(|one| self.knows(one));
+        let reaches = self.reaches(known).await?;
         let mut places = Vec::new();
         for due in due {
             let (tenant, period) = (due.subscription.tenant.clone(), due.period);
-            if let Some(why) = self.hindrance(&due.subscription) {
+            if !self.knows(&due.subscription) {
+                let why = "the tenant was created while this run began; the next one bills it".to_owned();
+                report.waiting.push(Waiting { tenant, period, why });
+            } else if let Some(why) = self.hindrance(&due.subscription) {
                 report.refused.push(Refused { tenant, period, why });
             } else if let Some(why) = self.open_still(&due.subscription, period, &reaches) {
                 report.waiting.push(Waiting { tenant, period, why });
