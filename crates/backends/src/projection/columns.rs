@@ -1,12 +1,13 @@
 //! Raw events in ClickHouse's Native format, column by column, as the table has them. The
 //! `clickhouse` crate can write rows, or columns whose every text it sends by itself; this
 //! writes a block of events as one piece of memory, with a dictionary for each column that the
-//! server keeps one for.
+//! server keeps one for. The columns are sent as they stand, not copied together.
 //!
 //! A block: the number of columns and of rows, then each column's name, type and values. Numbers
 //! of things are LEB128; values are little-endian.
 
-use std::collections::HashMap;
+use bytes::Bytes;
+use foldhash::HashMap;
 
 use super::EventRow;
 
@@ -25,15 +26,19 @@ const UPDATE: u64 = 1 << 10;
 /// Numbers of keys have four bytes.
 const FOUR_BYTES: u64 = 2;
 
-/// A block of these rows, which are not none. Each event is looked at once.
-pub(super) fn block(rows: &[EventRow]) -> Vec<u8> {
-    let mut columns = Columns::default();
+/// Bytes of texts in a row, about, by column: what room is made for at first.
+const TEXT_ABOUT: usize = 16;
+/// What is shorter than that is sent in one piece.
+const PIECE_MIN: usize = 65_536;
+
+/// A block of these rows, which are not none, in pieces. Each event is looked at once.
+pub(super) fn block(rows: &[EventRow]) -> Vec<Bytes> {
+    let mut columns = Columns::of(rows.len());
     rows.iter().for_each(|row| columns.push(row));
-    columns.block(rows.len())
+    columns.block(rows.len()).pieces
 }
 
 /// The values of each column, as far as rows were looked at.
-#[derive(Default)]
 struct Columns<'t> {
     generations: Values,
     partitions: Values,
@@ -53,6 +58,27 @@ struct Columns<'t> {
 }
 
 impl<'t> Columns<'t> {
+    /// Columns with room for so many rows.
+    fn of(rows: usize) -> Self {
+        let room = |bytes: usize| Values(Vec::with_capacity(rows * bytes));
+        Self {
+            generations: room(size_of::<i32>()),
+            partitions: room(size_of::<i32>()),
+            offsets: room(size_of::<i64>()),
+            broker_times: room(size_of::<i64>()),
+            tenants: Dictionary::of(rows),
+            sources: room(TEXT_ABOUT),
+            ids: room(TEXT_ABOUT),
+            types: Dictionary::of(rows),
+            times: room(size_of::<i64>()),
+            epochs: room(size_of::<i64>()),
+            data_ends: room(size_of::<u64>()),
+            data_end: 0,
+            names: Dictionary::of(rows),
+            values: room(TEXT_ABOUT),
+        }
+    }
+
     fn push(&mut self, row: &'t EventRow) {
         let event = row.event();
         self.generations.bytes(&row.position.generation.to_le_bytes());
@@ -73,32 +99,80 @@ impl<'t> Columns<'t> {
         self.data_ends.word(self.data_end);
     }
 
-    fn block(self, rows: usize) -> Vec<u8> {
-        let values = [&self.generations, &self.partitions, &self.offsets, &self.broker_times, &self.sources];
-        let more = [&self.ids, &self.times, &self.epochs, &self.data_ends, &self.values];
-        let bytes: usize = values.into_iter().chain(more).map(|column| column.0.len()).sum();
-        let mut block = Values(Vec::with_capacity(bytes + rows * size_of::<u32>() * 6 + 65_536));
-        block.number(COLUMNS_COUNT);
-        block.number(count(rows));
-        block.column("generation", "Int32", &self.generations);
-        block.column("partition", "Int32", &self.partitions);
-        block.column("offset", "Int64", &self.offsets);
-        block.column("broker_time", INSTANT, &self.broker_times);
-        block.dictionary_column("tenant", &self.tenants);
-        block.column("source", "String", &self.sources);
-        block.column("id", "String", &self.ids);
-        block.dictionary_column("type", &self.types);
-        block.column("time", INSTANT, &self.times);
+    fn block(self, rows: usize) -> Block {
+        let mut block = Block::default();
+        block.next.number(COLUMNS_COUNT);
+        block.next.number(count(rows));
+        block.column("generation", "Int32", self.generations);
+        block.column("partition", "Int32", self.partitions);
+        block.column("offset", "Int64", self.offsets);
+        block.column("broker_time", INSTANT, self.broker_times);
+        block.dictionary_column("tenant", self.tenants);
+        block.column("source", "String", self.sources);
+        block.column("id", "String", self.ids);
+        block.dictionary_column("type", self.types);
+        block.column("time", INSTANT, self.times);
         block.head("data", "Map(LowCardinality(String), String)");
-        block.word(KEYS_VERSION);
-        block.bytes(&self.data_ends.0);
+        block.next.word(KEYS_VERSION);
+        block.values(self.data_ends);
         // Nothing follows where there is nothing.
         if self.data_end > 0 {
-            block.dictionary(&self.names);
-            block.bytes(&self.values.0);
+            block.dictionary(self.names);
+            block.values(self.values);
         }
-        block.column("epoch", "Int64", &self.epochs);
-        block.0
+        block.column("epoch", "Int64", self.epochs);
+        block.end_piece();
+        block
+    }
+}
+
+/// A block under way: what is large is taken as it stands.
+#[derive(Default)]
+struct Block {
+    pieces: Vec<Bytes>,
+    /// What the next piece holds so far.
+    next: Values,
+}
+
+impl Block {
+    fn end_piece(&mut self) {
+        let piece = std::mem::take(&mut self.next).0;
+        if !piece.is_empty() {
+            self.pieces.push(piece.into());
+        }
+    }
+
+    fn values(&mut self, values: Values) {
+        if values.0.len() < PIECE_MIN {
+            return self.next.bytes(&values.0);
+        }
+        self.end_piece();
+        self.pieces.push(values.0.into());
+    }
+
+    fn head(&mut self, name: &str, of: &str) {
+        self.next.text(name);
+        self.next.text(of);
+    }
+
+    fn column(&mut self, name: &str, of: &str, values: Values) {
+        self.head(name, of);
+        self.values(values);
+    }
+
+    fn dictionary_column(&mut self, name: &str, texts: Dictionary<'_>) {
+        self.head(name, "LowCardinality(String)");
+        self.next.word(KEYS_VERSION);
+        self.dictionary(texts);
+    }
+
+    /// Texts by their number in a dictionary, which goes before them.
+    fn dictionary(&mut self, texts: Dictionary<'_>) {
+        self.next.word(FOUR_BYTES | OWN_KEYS | UPDATE);
+        self.next.word(count(texts.keys.len()));
+        texts.keys.iter().for_each(|key| self.next.text(key));
+        self.next.word(count(texts.used.0.len() / size_of::<u32>()));
+        self.values(texts.used);
     }
 }
 
@@ -131,31 +205,6 @@ impl Values {
         self.number(count(text.len()));
         self.bytes(text.as_bytes());
     }
-
-    fn head(&mut self, name: &str, of: &str) {
-        self.text(name);
-        self.text(of);
-    }
-
-    fn column(&mut self, name: &str, of: &str, values: &Values) {
-        self.head(name, of);
-        self.bytes(&values.0);
-    }
-
-    fn dictionary_column(&mut self, name: &str, texts: &Dictionary<'_>) {
-        self.head(name, "LowCardinality(String)");
-        self.word(KEYS_VERSION);
-        self.dictionary(texts);
-    }
-
-    /// Texts by their number in a dictionary, which goes before them.
-    fn dictionary(&mut self, texts: &Dictionary<'_>) {
-        self.word(FOUR_BYTES | OWN_KEYS | UPDATE);
-        self.word(count(texts.keys.len()));
-        texts.keys.iter().for_each(|key| self.text(key));
-        self.word(count(texts.used.len()));
-        texts.used.iter().for_each(|number| self.bytes(&number.to_le_bytes()));
-    }
 }
 
 /// Texts of which many are the same.
@@ -168,24 +217,24 @@ struct Dictionary<'t> {
     after: Vec<u32>,
     last: usize,
     /// The number of each text that was pushed.
-    used: Vec<u32>,
-}
-
-impl Default for Dictionary<'_> {
-    fn default() -> Self {
-        let (keys, numbers) = (vec![""], HashMap::from([("", 0)]));
-        Self { keys, numbers, after: vec![0], last: 0, used: Vec::new() }
-    }
+    used: Values,
 }
 
 impl<'t> Dictionary<'t> {
+    /// An empty one with room for so many texts.
+    fn of(texts: usize) -> Self {
+        let (keys, numbers) = (vec![""], HashMap::from_iter([("", 0)]));
+        let used = Values(Vec::with_capacity(texts * size_of::<u32>()));
+        Self { keys, numbers, after: vec![0], last: 0, used }
+    }
+
     fn push(&mut self, text: &'t str) {
         let at = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let guess = self.after[self.last];
         let number = if self.keys[at(guess)] == text { guess } else { self.look_up(text) };
         self.after[self.last] = number;
         self.last = at(number);
-        self.used.push(number);
+        self.used.bytes(&number.to_le_bytes());
     }
 
     fn look_up(&mut self, text: &'t str) -> u32 {

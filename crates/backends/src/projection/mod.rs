@@ -18,9 +18,10 @@ use crate::StoreError;
 use crate::config::ClickHouseConfig;
 
 /// The schema, in the order in which it is made, statement by statement.
-const SCHEMA: [&str; 2] = [
+const SCHEMA: [&str; 3] = [
     include_str!("../../../../schemas/clickhouse/0001_projection.sql"),
     include_str!("../../../../schemas/clickhouse/0002_signed_counts.sql"),
+    include_str!("../../../../schemas/clickhouse/0003_vertical_merges.sql"),
 ];
 /// The most events of one id that are looked for.
 const SAME_ID_MAX: u32 = 16;
@@ -133,7 +134,9 @@ impl Projection {
             // nothing twice to look for.
             let insert = insert.with_setting("async_insert", "0").with_setting("optimize_on_insert", "0");
             let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-            insert.send(columns::block(part).into()).await.map_err(failed)?;
+            for piece in columns::block(part) {
+                insert.send(piece).await.map_err(failed)?;
+            }
             insert.end().await.map_err(failed)?;
         }
         Ok(())

@@ -96,6 +96,11 @@ impl Identities {
         }
     }
 
+    /// Reads a little of where an identity would be remembered; tells nothing.
+    pub(crate) fn look_towards(&self, hashes: &EventHashes) {
+        self.hot.look_towards(hashes.remembered().key);
+    }
+
     /// What is known of an identity: from the hot set, or from the answers for the batch.
     pub fn seen(&self, hashes: &EventHashes) -> Seen {
         let RememberedId { key, fingerprint } = hashes.remembered();
