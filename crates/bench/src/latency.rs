@@ -39,8 +39,8 @@ const TENANTS: u32 = 10_000;
 const PROBED: u32 = 4;
 /// One probe in so long, whichever tenant's.
 const PROBE_EVERY: Duration = Duration::from_millis(20);
-/// How long the load runs before anything is measured.
-const WARM_UP: Duration = Duration::from_secs(5);
+/// How long the load runs before anything is measured; Kafka compiles its code meanwhile.
+const WARM_UP: Duration = Duration::from_secs(20);
 
 /// Runs it once.
 pub(crate) async fn run(latency: &Latency, scale: f64, kept: &Results) -> Result<Vec<Measured>> {

@@ -16,9 +16,9 @@ use weir_load::{Event, Kind, Totals, tenant_id};
 use crate::open_house::used;
 
 /// How often the quota of a probe's tenant is asked for: the precision of what is measured.
-const ASK_EVERY: Duration = Duration::from_millis(4);
-/// How often ClickHouse is asked.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How often ClickHouse is asked: what it takes to answer is part of the load.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long after the last probe all of them must have been seen.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The first half of a probe's id; no load has this seed.
@@ -129,7 +129,7 @@ fn send(places: &Places, probing: &Probing) -> Result<Vec<Vec<Instant>>> {
     let began = Instant::now();
     let mut due = Duration::ZERO;
     let mut number = probing.before;
-    while due < probing.lasting {
+    while began.elapsed() < probing.lasting {
         for (at, tenant) in probing.tenants.iter().enumerate() {
             thread::sleep(due.saturating_sub(began.elapsed()));
             acknowledged[at].push(sender.send(&probe(*tenant, number))?.at);
@@ -205,11 +205,11 @@ fn look(address: &str, tenants: &[u32], stop: &AtomicBool) -> Result<Vec<Sightin
     Ok(sightings)
 }
 
-/// How many events each tenant has; rows that were written twice are one.
+/// How many events each tenant has. Nothing is written twice here, where nothing fails.
 fn question(address: &str, tenants: &[u32]) -> Request {
     let names: Vec<_> = tenants.iter().map(|tenant| format!("'{}'", tenant_id(*tenant))).collect();
     let body = format!(
-        "SELECT tenant, uniqExact(generation, partition, offset) FROM weir.events_raw WHERE tenant IN ({}) \
+        "SELECT tenant, count() FROM weir.events_raw WHERE tenant IN ({}) \
          GROUP BY tenant FORMAT TabSeparated",
         names.join(", ")
     );

@@ -73,7 +73,8 @@ impl Sender {
         self.put(event)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            self.producer.poll(Duration::from_millis(100));
+            // It returns only when the time is over.
+            self.producer.poll(Duration::from_millis(1));
             let mut told = self.producer.context().told();
             match told.pop_front() {
                 Some(Ok(acknowledged)) => return Ok(acknowledged),
