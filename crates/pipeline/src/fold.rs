@@ -3,6 +3,7 @@
 //! the usage rows if nobody else has.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use weir_backends::StoreError;
@@ -12,11 +13,15 @@ use weir_core::Partition;
 use crate::counting::shared::Shared;
 use crate::world::{Ledger, Runtime, World};
 
-/// Folding takes at most a quarter of the time: what is folded together has fewer keys than
-/// batches have deltas, the fewer the longer it was gathered.
+/// Under load folding takes at most a quarter of the time: what is folded together has fewer keys
+/// than batches have deltas, the fewer the longer it was gathered.
 const REST: u32 = 3;
 /// And happens at least so often, beside the time that it takes.
 const REST_MAX: Duration = Duration::from_secs(5);
+/// Where nothing was committed for so long, nothing more is waited for.
+const QUIET: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Folds everything that is committed in one partition. Safe at any time, from any process.
 pub(crate) async fn fold_partition(ledger: &impl Ledger, partition: Partition) -> Result<(), StoreError> {
@@ -48,7 +53,7 @@ async fn fold_told<W: World>(shared: &Shared<W>, partition: Partition) -> Result
 pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
     let period = Duration::from_millis(shared.settings.fold_interval_ms.max(10));
     loop {
-        let began = shared.runtime.elapsed();
+        let (began, seen) = (shared.runtime.elapsed(), shared.metrics.batches.get());
         let mut trouble = None;
         for partition in shared.projection.partitions() {
             let started = shared.runtime.elapsed();
@@ -58,6 +63,9 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
             }
         }
         shared.status.folding(None);
+        if trouble.is_none() {
+            shared.folded.store(seen, Ordering::Relaxed);
+        }
         shared.status.update(|status| {
             if status.fold != trouble {
                 if let Some(words) = &trouble {
@@ -67,6 +75,21 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W>>) {
             }
         });
         let took = shared.since(began);
-        shared.runtime.sleep(period.saturating_sub(took).max((took * REST).min(REST_MAX))).await;
+        shared.runtime.sleep(period.saturating_sub(took)).await;
+        rest(&shared, began + took + (took * REST).min(REST_MAX)).await;
+    }
+}
+
+/// Rests until then, but not while something waits to be folded and nothing more comes to it.
+async fn rest<W: World>(shared: &Shared<W>, until: Duration) {
+    let (mut committed, mut since) = (shared.metrics.batches.get(), shared.runtime.elapsed());
+    while shared.runtime.elapsed() < until {
+        shared.runtime.sleep(LOOK_EVERY.min(until.saturating_sub(shared.runtime.elapsed()))).await;
+        let now = shared.metrics.batches.get();
+        if now != committed {
+            (committed, since) = (now, shared.runtime.elapsed());
+        } else if shared.since(since) >= QUIET && shared.all_folded().is_none() {
+            break;
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,7 @@ pub async fn count<W: World>(
         decoder: Decoder::new(kafka.schema_registry_url.as_deref(), settings.record_bytes_max),
         levels: LevelPublisher::new(&kafka.quota_topic),
         projection: ProjectionQueue::default(),
+        folded: AtomicU64::new(0),
         reader: counting.reader,
         writer: counting.writer,
         installation: counting.installation,

@@ -29,6 +29,8 @@ pub struct PipelineMetrics {
     pub insert_seconds: HistogramVec,
     /// `weir_insert_rows_total{table}`
     pub insert_rows: IntCounterVec,
+    /// `weir_projection_read_again_rows_total`
+    pub read_again_rows: IntCounter,
     /// `weir_projection_delay_seconds`
     pub projection_delay_seconds: Gauge,
     /// `weir_projection_set_aside_rows`
@@ -77,6 +79,11 @@ impl PipelineMetrics {
         registry.register(Box::new(insert_seconds.clone()))?;
         let batches = IntCounter::new("weir_batches_total", "Batches committed.")?;
         registry.register(Box::new(batches.clone()))?;
+        let read_again_rows = IntCounter::new(
+            "weir_projection_read_again_rows_total",
+            "Rows inserted into ClickHouse that had to be read from the journal again.",
+        )?;
+        registry.register(Box::new(read_again_rows.clone()))?;
         let projection_delay_seconds = Gauge::new(
             "weir_projection_delay_seconds",
             "How long the oldest committed record that is not in ClickHouse has waited.",
@@ -99,6 +106,7 @@ impl PipelineMetrics {
             apply_seconds: seconds("weir_apply_seconds", "How long decoding and applying batches took.")?,
             insert_seconds,
             insert_rows: counters("weir_insert_rows_total", "Rows inserted into ClickHouse.", "table")?,
+            read_again_rows,
             projection_delay_seconds,
             projection_set_aside,
             fold_seconds: seconds("weir_fold_seconds", "How long folding a partition's usage took.")?,

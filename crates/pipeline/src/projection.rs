@@ -12,6 +12,7 @@ mod catch_up;
 mod filling;
 mod purge;
 mod queue;
+mod rounds;
 mod sweep;
 mod writer;
 

@@ -46,7 +46,7 @@ pub struct CountingSettings {
 impl Default for CountingSettings {
     fn default() -> Self {
         Self {
-            batch_interval_ms: 200,
+            batch_interval_ms: 100,
             batch_records_max: 50_000,
             batch_bytes_max: 16 * 1_048_576,
             tick_after_ms: 10_000,

@@ -1,6 +1,7 @@
 //! What all partitions of a process share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_backends::config::KafkaConfig;
@@ -32,6 +33,8 @@ pub(crate) struct Shared<W: World> {
     pub(crate) decoder: Decoder,
     pub(crate) levels: LevelPublisher,
     pub(crate) projection: ProjectionQueue,
+    /// How many batches this process had committed when it folded all partitions last.
+    pub(crate) folded: AtomicU64,
     /// `host:pid`, for people.
     pub(crate) owner_name: String,
 }
@@ -40,5 +43,11 @@ impl<W: World> Shared<W> {
     /// How long ago `moment` was, which the runtime told.
     pub(crate) fn since(&self, moment: Duration) -> Duration {
         self.runtime.elapsed().saturating_sub(moment)
+    }
+
+    /// How many batches this process has committed, if they are folded, too.
+    pub(crate) fn all_folded(&self) -> Option<u64> {
+        let folded = self.folded.load(Ordering::Relaxed);
+        (folded == self.metrics.batches.get()).then_some(folded)
     }
 }

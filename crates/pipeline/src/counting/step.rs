@@ -37,6 +37,9 @@ const ENGINE_VERSION: &str = concat!("weir ", env!("CARGO_PKG_VERSION"));
 
 /// How long a batch waits for room in front of a projection that moves.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a full one waits: more records wait behind it, which would be read twice where the
+/// projection does not keep up.
+const ROOM_PATIENCE_FULL: Duration = Duration::from_secs(3);
 /// How often it looks.
 const ROOM_LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -92,12 +95,12 @@ pub(crate) async fn step<W: World>(
     if !send(shared, partition, &shard, &records, &outcome, cancelled).await? {
         return Ok(Stepped::Cancelled);
     }
-    let change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
+    let mut change = change(&shard, token, &records, &batch, &outcome, catalogue.version);
     shared.status.step(partition, Step::Committing);
     let started = shared.runtime.elapsed();
     let offset = records.first().map_or(batch.from, |first| first.offset);
     let horizon = outcome.broker_time_max.plus_millis(shared.settings.future_ms);
-    let (answer, batch) = match commit_under_newest(shared, &change, (batch, horizon), catalogue).await {
+    let (answer, batch) = match commit_under_newest(shared, &mut change, (batch, horizon), catalogue).await {
         Err(PipelineError::Store(error)) if error.is_refusal() => {
             let refusal = Refusal { offset, records: records.len(), why: error.to_string() };
             return Ok(Stepped::Refused(refusal));
@@ -111,7 +114,8 @@ pub(crate) async fn step<W: World>(
         CommitAnswer::Committed => {}
     }
     shared.metrics.committed(&outcome);
-    hand_over(shared, &shard, batch, &outcome).await;
+    let full = records.len() >= shared.settings.batch_records_max;
+    hand_over(shared, &shard, batch, &outcome, full).await;
     let last = change.last.or(last);
     let owned = Owned { partition, token, shard, files, seal_after, last };
     shared.status.step(partition, Step::SealingIds);
@@ -123,7 +127,7 @@ pub(crate) async fn step<W: World>(
 async fn apply<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
-    (mut shard, mut files): (Shard, Option<FilesOf<W>>),
+    (shard, mut files): (Shard, Option<FilesOf<W>>),
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
 ) -> Result<(Result<Applied<W>, String>, Arc<Catalogue>), PipelineError> {
@@ -148,10 +152,10 @@ async fn apply<W: World>(
             }
         }
         batch.to = to;
-        let unknown = Shard::names_unknown_tenant(&batch, &judging);
-        (records, batch, unknown)
+        let unknown = shard.names_unknown_tenant(&batch, &judging);
+        (shard, records, batch, unknown)
     });
-    let (records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
+    let (mut shard, records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
     if unknown {
         shared.status.step(partition, Step::RefreshingCatalogue);
         catalogue = shared.catalogue.refresh().await?;
@@ -277,13 +281,12 @@ fn change(
 /// shard. `horizon` is up to which time events were taken.
 async fn commit_under_newest<W: World>(
     shared: &Shared<W>,
-    change: &Commit,
+    change: &mut Commit,
     (mut batch, horizon): (Batch, Timestamp),
     mut judged_by: Arc<Catalogue>,
 ) -> Result<(CommitAnswer, Batch), PipelineError> {
-    let mut change = change.clone();
     loop {
-        let answer = commit_patiently(shared, change.partition, &change).await?;
+        let answer = commit_patiently(shared, change.partition, change).await?;
         if answer != CommitAnswer::CatalogueMoved {
             return Ok((answer, batch));
         }
@@ -332,7 +335,7 @@ async fn commit_patiently<W: World>(
 
 /// Gives the accepted events to the projection, where they stand. Where it has no room they are
 /// read again later, which costs more than to wait a moment; but counting never waits longer.
-async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome) {
+async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome, full: bool) {
     let generation = shard.config().generation;
     let Batch { partition, from, to, .. } = batch;
     let accepted = outcome.accepted.iter().filter_map(|one| {
@@ -348,8 +351,9 @@ async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, ou
     let rows: Vec<_> = accepted.into_iter().map(row).collect();
     let rows = CommittedRows { partition, generation, from, to, rows, bytes };
     let began = shared.runtime.elapsed();
-    while shared.projection.is_worth_waiting(&rows, shared.runtime.elapsed())
-        && shared.since(began) < ROOM_PATIENCE
+    let patience = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
+    while shared.projection.is_worth_waiting(&rows, full, shared.runtime.elapsed())
+        && shared.since(began) < patience
     {
         shared.runtime.sleep(ROOM_LOOK_EVERY).await;
     }

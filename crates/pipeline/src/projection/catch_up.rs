@@ -75,6 +75,7 @@ pub(super) async fn project<W: World>(
         // Each insert makes a part that is merged later: few and large ones cost least.
         if ended || rows.len() >= INSERT_ROWS {
             insert_events(shared, projection, &rows, |_| Some(from)).await;
+            shared.metrics.read_again_rows.inc_by(u64::try_from(rows.len()).unwrap_or_default());
             rows.clear();
         }
         if ended {

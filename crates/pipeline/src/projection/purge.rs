@@ -69,7 +69,7 @@ async fn highest<W: World>(
 
 /// What the ledger says of the keys of unknown rollups is written with this epoch, so that it
 /// wins; then the unknown ones go. Ended between, the next owner finds them again.
-async fn restate_rollups<W: World>(
+pub(super) async fn restate_rollups<W: World>(
     shared: &Shared<W>,
     projection: &W::Projection,
     place: (Partition, weir_core::Generation),

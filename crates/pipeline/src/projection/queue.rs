@@ -10,13 +10,13 @@ use weir_backends::projection::EventRow;
 use weir_core::{Generation, Partition, Timestamp};
 
 /// Rows that wait at most; further ones are dropped and read again from the journal.
-const ROWS_MAX: usize = 300_000;
+const ROWS_MAX: usize = 600_000;
 /// Memory of rows that wait, at most, in bytes.
 const BYTES_MAX: usize = 256 << 20;
-/// An insert that takes so long does not move.
-const INSERT_PATIENCE: Duration = Duration::from_secs(5);
+/// Where ClickHouse has not answered for so long, nothing moves.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Rows of one insert at most, about.
-const INSERT_ROWS_MAX: usize = 200_000;
+pub(super) const INSERT_ROWS_MAX: usize = 400_000;
 /// Rows that are set aside at most, in all partitions; then the projection waits.
 const ASIDE_ROWS_MAX: usize = 100;
 
@@ -106,8 +106,8 @@ struct State {
     reached: BTreeMap<Partition, Reached>,
     /// Whether ClickHouse takes what it is given, as far as is known.
     moves: bool,
-    /// Since when an insert is under way.
-    inserting_since: Option<Duration>,
+    /// Since when an answer is waited for.
+    asking_since: Option<Duration>,
     /// Since when the oldest row that is being inserted has waited.
     writing_since: Option<i64>,
     /// By partition and offset.
@@ -167,11 +167,13 @@ impl ProjectionQueue {
     }
 
     /// Whether it helps to wait before rows are added: there is no room, and what waits is being
-    /// written.
-    pub(crate) fn is_worth_waiting(&self, rows: &CommittedRows, now: Duration) -> bool {
+    /// written. A full batch, behind which more records wait, also waits while its partition is
+    /// being brought up, which would not end as long as counting is as fast.
+    pub(crate) fn is_worth_waiting(&self, rows: &CommittedRows, full: bool, now: Duration) -> bool {
         let state = self.state();
-        let hangs = state.inserting_since.is_some_and(|since| now.saturating_sub(since) > INSERT_PATIENCE);
-        !state.has_room(rows) && state.moves && !hangs
+        let hangs = state.asking_since.is_some_and(|since| now.saturating_sub(since) > ANSWER_PATIENCE);
+        let behind = || state.reached.get(&rows.partition).is_some_and(|reached| reached.behind);
+        (!state.has_room(rows) || full && behind()) && state.moves && !hangs
     }
 
     /// Notes whether ClickHouse takes what it is given.
@@ -179,9 +181,9 @@ impl ProjectionQueue {
         self.state().moves = moves;
     }
 
-    /// Notes that an insert begins, or ends.
-    pub(crate) fn inserting(&self, since: Option<Duration>) {
-        self.state().inserting_since = since;
+    /// Notes since when an answer of ClickHouse is waited for.
+    pub(crate) fn asking(&self, since: Option<Duration>) {
+        self.state().asking_since = since;
     }
 
     /// Adds rows, or drops them where there is no room.
@@ -366,19 +368,23 @@ mod tests {
         let (now, later) = (Duration::from_secs(60), Duration::from_secs(66));
         let large = |from| CommittedRows { bytes: BYTES_MAX / 2 + 1, ..committed(0, from) };
         queue.push(large(10));
-        assert!(!queue.is_worth_waiting(&large(11), now), "nobody has heard of ClickHouse yet");
+        assert!(!queue.is_worth_waiting(&large(11), false, now), "the writer has not begun");
         queue.moves(true);
-        assert!(!queue.is_worth_waiting(&committed(0, 11), now), "there is room");
-        assert!(queue.is_worth_waiting(&large(11), now));
-        queue.inserting(Some(now));
-        assert!(queue.is_worth_waiting(&large(11), now));
-        assert!(!queue.is_worth_waiting(&large(11), later), "the insert hangs");
-        queue.inserting(None);
+        assert!(!queue.is_worth_waiting(&committed(0, 11), false, now), "there is room");
+        assert!(queue.is_worth_waiting(&large(11), false, now));
+        queue.asking(Some(now));
+        assert!(queue.is_worth_waiting(&large(11), false, now));
+        assert!(!queue.is_worth_waiting(&large(11), false, later), "it does not answer");
+        queue.asking(None);
         queue.moves(false);
-        assert!(!queue.is_worth_waiting(&large(11), now), "ClickHouse refuses or does not answer");
+        assert!(!queue.is_worth_waiting(&large(11), false, now), "ClickHouse refuses or does not answer");
         queue.push(large(11));
         assert_eq!((queue.rows(), queue.reached(0).unwrap().behind), (1, true), "dropped, to be read again");
+        queue.moves(true);
+        let small = committed(0, 12);
         queue.take();
+        assert!(queue.is_worth_waiting(&small, true, now), "what was dropped is being read again");
+        assert!(!queue.is_worth_waiting(&small, false, now), "it does not hold up who is up to date");
         queue.push(large(12));
         assert_eq!(queue.rows(), 1);
     }

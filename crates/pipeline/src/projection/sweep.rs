@@ -12,7 +12,7 @@ use weir_backends::ledger::projecting::AcceptedRun;
 use weir_core::Partition;
 
 use super::catch_up::project;
-use super::filling::follow;
+use super::purge::restate_rollups;
 use super::queue::{Reached, whole};
 use crate::counting::shared::Shared;
 use crate::world::{JournalReader, Ledger, ProjectionStore, World};
@@ -27,19 +27,22 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Counts the next run of each partition of this process.
+    /// Counts the next run of a partition of this process.
     pub(super) async fn look<W: World>(
         &mut self,
         shared: &Arc<Shared<W>>,
         projection: &W::Projection,
+        row: &PartitionRow,
     ) -> Result<(), StoreError> {
-        for row in follow(shared).await? {
-            let Some(reached) = shared.projection.reached(row.partition) else { continue };
-            if reached.purge_from.is_none() && reached.epoch == row.epoch {
-                self.count(shared, projection, &row, reached).await?;
+        match shared.projection.reached(row.partition) {
+            Some(reached) if reached.purge_from.is_none() && reached.epoch == row.epoch => {
+                self.count(shared, projection, row, reached).await?;
+                // What a frozen process wrote of a time that the ledger has lost, after the purge.
+                let place = (row.partition, row.generation);
+                restate_rollups(shared, projection, place, (reached.rolled_to, reached.epoch)).await
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn count<W: World>(

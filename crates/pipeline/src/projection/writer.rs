@@ -1,34 +1,35 @@
 //! The task that writes to ClickHouse. An insert is tried until it is there, with the same
 //! rows; only then does the ledger hear of it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_backends::StoreError;
-use weir_backends::ledger::partition::Progress;
+use weir_backends::ledger::partition::{PartitionRow, Progress};
 use weir_backends::projection::{EventRow, RollupRow};
 use weir_core::{Partition, Position};
 
 use super::catch_up::catch_up;
 use super::filling::{follow, look_after};
 use super::purge::purge;
-use super::queue::whole;
+use super::queue::{INSERT_ROWS_MAX, whole};
+use super::rounds::{Pace, Rounds};
 use super::sweep::Sweep;
 use crate::counting::retry::{Every, delays};
 use crate::counting::shared::Shared;
 use crate::world::{Ledger, ProjectionStore, Runtime, World};
 
-/// How often rollups are written, and the ledger is asked whether something was moved back.
-const ROLLUPS_EVERY: Duration = Duration::from_millis(900);
-/// Rollups are written at most a quarter of the time: each time has fewer keys than events, the
-/// longer it comes after the last.
-const ROLLUPS_REST: u32 = 3;
-/// And at least so often.
-const ROLLUPS_REST_MAX: Duration = Duration::from_secs(5);
-/// Events that wait are written after so long, though not every partition's rollups are.
-const ROLLUPS_AT_ONCE: Duration = Duration::from_millis(150);
-/// How often the mark is looked for, and events are counted.
+/// How often rollups are written, and the ledger is asked whether something was moved back. Under
+/// load they are written at most a quarter of the time: each time has fewer keys than events, the
+/// longer it comes after the last. Where everything is folded, nothing is waited for.
+const ROLLUPS: Pace = Pace { rest: 3, least: Duration::from_millis(900), most: Duration::from_secs(5) };
+/// How often events are counted, which takes ClickHouse the longer the more it has: at most a
+/// twentieth of the time.
+const SWEEPS: Pace = Pace { rest: 19, least: Duration::from_secs(5), most: Duration::from_secs(600) };
+/// Under load events are written half of the time: each insert makes a part that is merged later,
+/// and few and large ones cost least. They rest at most so long.
+const EVENTS_REST_MAX: Duration = Duration::from_secs(1);
+/// How often the mark is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often rows that were set aside are tried again.
 const ASIDE_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -62,15 +63,19 @@ async fn measure<W: World>(shared: Arc<Shared<W>>) {
 }
 
 async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
+    // Until it is known otherwise, ClickHouse will take what it is given.
+    shared.projection.moves(true);
+    shared.projection.asking(Some(shared.runtime.elapsed()));
     patiently(&shared, || look_after(&shared, &projection)).await;
+    shared.projection.asking(None);
     shared.projection.moves(true);
     let period = Duration::from_millis(shared.settings.projection_interval_ms.max(10));
     let mut every = Every::new(&shared.runtime, period);
     let now = shared.runtime.elapsed();
     let (mut tried_aside_at, mut looked_at) = (now, now);
-    let mut rollups =
-        Rollups { due: VecDeque::new(), rest: ROLLUPS_EVERY, ended_at: now, took: Duration::ZERO };
-    let mut sweep = Sweep::default();
+    let mut rollups = Rollups { rounds: Rounds::new(ROLLUPS, now), whole_at: None };
+    let mut events = Events { rest: Duration::ZERO, ended_at: now, waited: 0 };
+    let (mut sweep, mut sweeps) = (Sweep::default(), Rounds::new(SWEEPS, now));
     loop {
         shared.status.projecting(None);
         every.tick().await;
@@ -78,69 +83,76 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
             tried_aside_at = shared.runtime.elapsed();
             try_aside(&shared, &projection).await;
         }
-        bring(&shared, &projection).await;
+        bring(&shared, &projection, &mut events).await;
         if shared.since(looked_at) >= LOOK_EVERY {
             looked_at = shared.runtime.elapsed();
             shared.status.projecting(Some(("looking what ClickHouse holds", None)));
-            let looked = async {
-                look_after(&shared, &projection).await?;
-                sweep.look(&shared, &projection).await
-            };
-            said(&shared, looked.await);
+            said(&shared, look_after(&shared, &projection).await);
+        }
+        if !sweeps.goes_on() && sweeps.has_rested(shared.runtime.elapsed()) {
+            sweeps.begin(rows_of_mine(&shared).await);
+        }
+        if sweeps.goes_on() {
+            while let Some(row) = sweeps.next(shared.runtime.elapsed()) {
+                let place = ("counting what ClickHouse holds", Some(row.partition));
+                shared.status.projecting(Some(place));
+                said(&shared, sweep.look(&shared, &projection, &row).await);
+            }
         }
         rollups.go_on(&shared, &projection).await;
     }
 }
 
+/// Follows what others have moved back. The rows of this process's partitions; none where the
+/// ledger does not tell.
+async fn rows_of_mine<W: World>(shared: &Shared<W>) -> Vec<PartitionRow> {
+    follow(shared).await.unwrap_or_else(|error| {
+        trouble(shared, &error);
+        Vec::new()
+    })
+}
+
 /// The rounds in which rollups are written, partition by partition.
 struct Rollups {
-    /// Whose turn it still is in this round.
-    due: VecDeque<Partition>,
-    /// How long after the last round the next one begins.
-    rest: Duration,
-    ended_at: Duration,
-    /// How long this round has worked.
-    took: Duration,
+    rounds: Rounds<Partition>,
+    /// How many batches there were when a round began with everything folded.
+    whole_at: Option<u64>,
 }
 
 impl Rollups {
     async fn go_on<W: World>(&mut self, shared: &Shared<W>, projection: &W::Projection) {
-        if self.due.is_empty() {
-            if shared.since(self.ended_at) < self.rest {
+        if !self.rounds.goes_on() {
+            let all_folded = shared.all_folded();
+            let lacks_all = all_folded.is_some() && all_folded != self.whole_at;
+            if !self.rounds.has_rested(shared.runtime.elapsed()) && !lacks_all {
                 return;
             }
-            said(shared, follow(shared).await.map(|_| ()));
-            (self.due, self.took) = (shared.projection.partitions().into(), Duration::ZERO);
+            self.whole_at = all_folded;
+            rows_of_mine(shared).await;
+            self.rounds.begin(shared.projection.partitions());
         }
-        let began = shared.runtime.elapsed();
-        while let Some(partition) = self.due.pop_front() {
+        while let Some(partition) = self.rounds.next(shared.runtime.elapsed()) {
             shared.status.projecting(Some(("writing rollups", Some(partition))));
             said(shared, roll_up(shared, projection, partition).await);
-            if shared.since(began) >= ROLLUPS_AT_ONCE {
-                break;
-            }
-        }
-        self.took += shared.since(began);
-        if self.due.is_empty() {
-            self.rest = (self.took * ROLLUPS_REST).clamp(ROLLUPS_EVERY, ROLLUPS_REST_MAX);
-            self.ended_at = shared.runtime.elapsed();
         }
     }
 }
 
 /// Purges, writes what waits, and brings up what is behind.
-async fn bring<W: World>(shared: &Arc<Shared<W>>, projection: &W::Projection) {
+async fn bring<W: World>(shared: &Arc<Shared<W>>, projection: &W::Projection, events: &mut Events) {
     for partition in shared.projection.partitions() {
         shared.status.projecting(Some(("removing rows that the ledger does not know", Some(partition))));
         said(shared, purge(shared, projection, partition).await);
     }
-    write_waiting(shared, projection).await;
+    events.go_on(shared, projection).await;
     for partition in shared.projection.partitions() {
         let reached = shared.projection.reached(partition);
         // What is still to be purged is brought up in the next round.
         if reached.is_some_and(|reached| reached.behind && reached.purge_from.is_none()) {
             shared.status.projecting(Some(("bringing up events", Some(partition))));
             said(shared, catch_up(shared, projection, partition).await);
+            // Nobody else falls behind meanwhile.
+            events.go_on(shared, projection).await;
         }
     }
 }
@@ -194,6 +206,29 @@ async fn try_aside<W: World>(shared: &Shared<W>, projection: &W::Projection) {
     }
 }
 
+/// The inserts of what waits.
+struct Events {
+    /// How long after the last one the next begins.
+    rest: Duration,
+    ended_at: Duration,
+    /// How many rows waited when it was looked last.
+    waited: usize,
+}
+
+impl Events {
+    /// Inserts, unless it is time to rest: more rows have come, and there is room for others.
+    async fn go_on<W: World>(&mut self, shared: &Shared<W>, projection: &W::Projection) {
+        let (began, rows) = (shared.runtime.elapsed(), shared.projection.rows());
+        let earlier = std::mem::replace(&mut self.waited, rows);
+        if shared.since(self.ended_at) < self.rest && rows != earlier && rows < INSERT_ROWS_MAX {
+            return;
+        }
+        write_waiting(shared, projection).await;
+        self.rest = shared.since(began).min(EVENTS_REST_MAX);
+        self.ended_at = shared.runtime.elapsed();
+    }
+}
+
 async fn write_waiting<W: World>(shared: &Shared<W>, projection: &W::Projection) {
     let (rows, moved) = shared.projection.take();
     if moved.is_empty() {
@@ -220,9 +255,9 @@ pub(super) async fn insert_events<W: World>(
     let mut parts = vec![rows];
     let mut waits = delays(&shared.runtime);
     while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-        shared.projection.inserting(Some(shared.runtime.elapsed()));
+        shared.projection.asking(Some(shared.runtime.elapsed()));
         let inserted = projection.insert_events(part).await;
-        shared.projection.inserting(None);
+        shared.projection.asking(None);
         shared.projection.moves(inserted.is_ok());
         let Err(error) = inserted else { continue };
         match part {
