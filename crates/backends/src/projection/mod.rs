@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn the_schema_is_cut_at_semicolons_that_end_a_line() {
         let found: Vec<_> = super::SCHEMA.into_iter().flat_map(super::statements).collect();
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 8);
         let begins = |statement: &String| statement.starts_with("CREATE ") || statement.starts_with("ALTER ");
         assert!(found.iter().all(begins));
     }
