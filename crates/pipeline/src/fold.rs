@@ -18,10 +18,10 @@ use crate::world::{Ledger, Runtime, World};
 const REST: u32 = 3;
 /// And happens at least so often, beside the time that it takes.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// Where nothing was committed for so long, nothing more is waited for.
-const QUIET: Duration = Duration::from_secs(1);
+/// Where nothing was committed for so long, and no full batch last, nothing more is waited for.
+const QUIET: Duration = Duration::from_millis(300);
 /// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Folds everything that is committed in one partition. Safe at any time, from any process.
 pub(crate) async fn fold_partition(ledger: &impl Ledger, partition: Partition) -> Result<(), StoreError> {
@@ -88,7 +88,10 @@ async fn rest<W: World>(shared: &Shared<W>, until: Duration) {
         let now = shared.metrics.batches.get();
         if now != committed {
             (committed, since) = (now, shared.runtime.elapsed());
-        } else if shared.since(since) >= QUIET && shared.all_folded().is_none() {
+        } else if shared.since(since) >= QUIET
+            && !shared.backlog.load(Ordering::Relaxed)
+            && shared.all_folded().is_none()
+        {
             break;
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ pub async fn count<W: World>(
         levels: LevelPublisher::new(&kafka.quota_topic),
         projection: ProjectionQueue::default(),
         folded: AtomicU64::new(0),
+        backlog: AtomicBool::new(false),
         reader: counting.reader,
         writer: counting.writer,
         installation: counting.installation,

@@ -85,7 +85,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",
         "an insert is acknowledged before it is done",
-        1_000,
+        3_000,
     ),
     case(Mutation::FoldTwice, "fold-twice", "the fold does not compare folded_to", 200),
     case(

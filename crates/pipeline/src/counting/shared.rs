@@ -1,7 +1,7 @@
 //! What all partitions of a process share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_backends::config::KafkaConfig;
@@ -35,6 +35,8 @@ pub(crate) struct Shared<W: World> {
     pub(crate) projection: ProjectionQueue,
     /// How many batches this process had committed when it folded all partitions last.
     pub(crate) folded: AtomicU64,
+    /// Whether the batch that was committed last was full, so that more records wait.
+    pub(crate) backlog: AtomicBool,
     /// `host:pid`, for people.
     pub(crate) owner_name: String,
 }

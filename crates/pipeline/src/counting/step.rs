@@ -2,6 +2,7 @@
 //! it cannot be done, nothing of it has been counted.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -115,6 +116,7 @@ pub(crate) async fn step<W: World>(
     }
     shared.metrics.committed(&outcome);
     let full = records.len() >= shared.settings.batch_records_max;
+    shared.backlog.store(full, Ordering::Relaxed);
     hand_over(shared, &shard, batch, &outcome, full).await;
     let last = change.last.or(last);
     let owned = Owned { partition, token, shard, files, seal_after, last };

@@ -15,7 +15,7 @@ use super::billing::{Billed, BillingRun};
 use super::faults::{Decision, FaultKey, Faults};
 use super::hosts::Hosts;
 use super::options::Options;
-use super::settling::{PATIENCE_MS, SWEEP_ROUND_MS};
+use super::settling::PATIENCE_MS;
 
 /// How it went.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,8 @@ pub(crate) struct Play {
     pub(crate) recreated: BTreeSet<i32>,
     /// By when what has gone wrong so far must have been noticed and mended.
     pub(crate) settled_after_ms: i64,
+    /// Whether a process that was frozen or is dead may have written to the projection late.
+    pub(crate) late_rows: bool,
     /// When tenants were in the catalogue.
     pub(crate) presence: oracle::Presence,
     /// Billing runs that have begun.
@@ -107,6 +109,7 @@ impl Play {
             written_at_ms: Vec::new(),
             recreated: BTreeSet::new(),
             settled_after_ms: crate::scenario::BEGIN_MS + PATIENCE_MS,
+            late_rows: false,
             presence: oracle::Presence::default(),
             runs: Vec::new(),
             billed: None,
@@ -264,10 +267,8 @@ impl Play {
         if !matches!(decision, Decision::Fate(Fate::Works | Fate::AnswersLater)) {
             self.settled_after_ms = self.settled_after_ms.max(state.now_ms + PATIENCE_MS);
         }
-        if host.is_none() {
-            // Nobody waits for it: what it left is found by whoever counts rows.
-            self.settled_after_ms = self.settled_after_ms.max(state.now_ms + SWEEP_ROUND_MS);
-        }
+        // Nobody waits for what a dead process has sent.
+        self.late_rows |= host.is_none();
         match decision {
             Decision::Fate(Fate::Works) => {
                 effect(&mut state.servers);

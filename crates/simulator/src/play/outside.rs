@@ -11,7 +11,7 @@ use crate::servers::{Ledger, PartitionLog, Transactions, USAGE};
 use crate::stage::Pid;
 
 use super::director::{Play, seconds};
-use super::settling::{PATIENCE_MS, SWEEP_ROUND_MS};
+use super::settling::PATIENCE_MS;
 
 /// After so long a silence the group takes a process for dead.
 const SESSION_MS: i64 = 10_000;
@@ -216,8 +216,7 @@ impl Play {
         if let Some(life) = self.hosts.hosts[host].life.as_mut().filter(|life| life.frozen) {
             life.frozen = false;
             self.executor.thaw(life.pid);
-            // What it still writes to the projection is found when the sweep comes round.
-            self.settled_after(SWEEP_ROUND_MS);
+            self.late_rows = true;
         }
     }
 

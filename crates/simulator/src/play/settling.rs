@@ -9,9 +9,11 @@ use super::director::Play;
 const STEPS_MAX: u64 = 60_000;
 /// Longer than any wait between attempts: five seconds, and as much again by chance.
 pub(super) const PATIENCE_MS: i64 = 10_500;
-/// Longer than the sweep takes to look at all of so small a journal: a run of each partition every
-/// five seconds.
-pub(super) const SWEEP_ROUND_MS: i64 = 25_500;
+/// The longest rest of a sweep: one during which hours passed rests for as long.
+const SWEEP_REST_MS: i64 = 600_000;
+/// Longer than a sweep then takes to look at all of so small a journal: a run of each partition every
+/// five seconds, and one round to begin anew.
+const SWEEP_ROUND_MS: i64 = 12_000;
 
 impl Play {
     /// Something went wrong that is noticed and mended within `ms`.
@@ -32,7 +34,7 @@ impl Play {
                 self.give_back(host);
             }
         }
-        let quiet_from_ms = self.settled_after_ms;
+        let mut quiet_from_ms = self.settled_after_ms;
         let from_step = {
             let mut state = self.stage.state();
             state.mishaps = false;
@@ -47,7 +49,12 @@ impl Play {
                 (state.now_ms, state.step, state.calls.is_empty())
             };
             if quiet && now_ms >= quiet_from_ms && self.unsettled().is_none() {
-                return Ok(());
+                if !std::mem::take(&mut self.late_rows) {
+                    return Ok(());
+                }
+                // They are found when the sweep comes round.
+                self.pass(SWEEP_REST_MS);
+                quiet_from_ms = now_ms + SWEEP_REST_MS + SWEEP_ROUND_MS;
             }
             if step > from_step + STEPS_MAX {
                 let what = self.unsettled().unwrap_or_else(|| "calls go on".to_owned());
