@@ -171,13 +171,11 @@ impl Shard {
         self.identities.remember(&hashes, broker_time_max_then);
     }
 
-    /// Whether the tenant of some event, limit or adjustment was not heard of, and is not in the
-    /// catalogue. The shell then refreshes the catalogue before it applies the batch.
-    pub fn names_unknown_tenant(&self, batch: &Batch, catalogue: &Catalogue) -> bool {
+    /// Whether the tenant of some event, limit or adjustment is not in the catalogue. The shell then
+    /// refreshes the catalogue before it applies the batch.
+    pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
         let mut tenants = batch.records().filter_map(|record| record.body.tenant());
-        let unheard = |tenant: &str| self.tenants.number(tenant).is_none();
-        tenants
-            .any(|tenant| unheard(tenant) && catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant))
+        tenants.any(|tenant| catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant))
     }
 
     /// Applies a batch in offset order and says what must happen.

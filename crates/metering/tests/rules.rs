@@ -227,7 +227,7 @@ fn a_new_period_in_the_catalogue_moves_the_level() {
 fn unknown_tenants_are_named_before_a_batch_is_applied() {
     let names_unknown = |body| {
         let record = JournalRecord { offset: 0, broker_time: at(0), body };
-        support::shard().names_unknown_tenant(&batch(0, 1, vec![record]), &support::catalogue())
+        Shard::names_unknown_tenant(&batch(0, 1, vec![record]), &support::catalogue())
     };
     let of = |event| RecordBody::Event { event, hops: 0 };
     assert!(!names_unknown(of(event(&tenant(true, 0), "1", None, "1"))));

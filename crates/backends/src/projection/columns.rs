@@ -1,13 +1,14 @@
 //! Raw events in ClickHouse's Native format, column by column, as the table has them. The
 //! `clickhouse` crate can write rows, or columns whose every text it sends by itself; this
-//! writes a block of events as one piece of memory, with a dictionary for each column that the
-//! server keeps one for. The columns are sent as they stand, not copied together.
+//! writes each column of a block as one piece of memory, with a dictionary for each that the
+//! server keeps one for. Large pieces are sent as they stand, small ones together.
 //!
 //! A block: the number of columns and of rows, then each column's name, type and values. Numbers
 //! of things are LEB128; values are little-endian.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use foldhash::HashMap;
 
 use super::EventRow;
 
@@ -223,7 +224,7 @@ struct Dictionary<'t> {
 impl<'t> Dictionary<'t> {
     /// An empty one with room for so many texts.
     fn of(texts: usize) -> Self {
-        let (keys, numbers) = (vec![""], HashMap::from_iter([("", 0)]));
+        let (keys, numbers) = (vec![""], HashMap::from([("", 0)]));
         let used = Values(Vec::with_capacity(texts * size_of::<u32>()));
         Self { keys, numbers, after: vec![0], last: 0, used }
     }
