@@ -44,6 +44,14 @@ const ROOM_PATIENCE_FULL: Duration = Duration::from_secs(3);
 /// How often it looks.
 const ROOM_LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Records that are counted as one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) records: Vec<OwnedRecord>,
+    /// Whether no more could be taken, so that more may wait behind them.
+    pub(crate) full: bool,
+}
+
 /// What became of a batch.
 pub(crate) enum Stepped<W: World> {
     /// Committed: counting goes on.
@@ -71,7 +79,7 @@ struct Applied<W: World> {
 pub(crate) async fn step<W: World>(
     shared: &Arc<Shared<W>>,
     owned: Owned<W>,
-    records: Vec<OwnedRecord>,
+    Gathered { records, full }: Gathered,
     suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
 ) -> Result<Stepped<W>, PipelineError> {
@@ -115,7 +123,6 @@ pub(crate) async fn step<W: World>(
         CommitAnswer::Committed => {}
     }
     shared.metrics.committed(&outcome);
-    let full = records.len() >= shared.settings.batch_records_max;
     shared.backlog.store(full, Ordering::Relaxed);
     hand_over(shared, &shard, batch, &outcome, full).await;
     let last = change.last.or(last);
@@ -129,7 +136,7 @@ pub(crate) async fn step<W: World>(
 async fn apply<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
-    (shard, mut files): (Shard, Option<FilesOf<W>>),
+    (mut shard, mut files): (Shard, Option<FilesOf<W>>),
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
 ) -> Result<(Result<Applied<W>, String>, Arc<Catalogue>), PipelineError> {
@@ -154,10 +161,10 @@ async fn apply<W: World>(
             }
         }
         batch.to = to;
-        let unknown = shard.names_unknown_tenant(&batch, &judging);
-        (shard, records, batch, unknown)
+        let unknown = Shard::names_unknown_tenant(&batch, &judging);
+        (records, batch, unknown)
     });
-    let (mut shard, records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
+    let (records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
     if unknown {
         shared.status.step(partition, Step::RefreshingCatalogue);
         catalogue = shared.catalogue.refresh().await?;
@@ -351,10 +358,10 @@ async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, ou
         EventRow::of(Position { generation, partition, offset }, broker_time, &events, index)
     };
     let rows: Vec<_> = accepted.into_iter().map(row).collect();
-    let rows = CommittedRows { partition, generation, from, to, rows, bytes };
+    let rows = CommittedRows { partition, generation, from, to, rows, bytes, full };
     let began = shared.runtime.elapsed();
     let patience = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
-    while shared.projection.is_worth_waiting(&rows, full, shared.runtime.elapsed())
+    while shared.projection.is_worth_waiting(&rows, shared.runtime.elapsed())
         && shared.since(began) < patience
     {
         shared.runtime.sleep(ROOM_LOOK_EVERY).await;

@@ -15,7 +15,7 @@ use super::letters::tick;
 use super::recovery::{Owned, compare, take_partition};
 use super::retry::delays;
 use super::shared::Shared;
-use super::step::{Stepped, step};
+use super::step::{Gathered, Stepped, step};
 use super::topic_watch;
 use crate::error::PipelineError;
 use crate::progress::Step;
@@ -125,10 +125,10 @@ async fn take_and_count<W: World>(
             watched_at = shared.runtime.elapsed();
         }
         shared.status.step(partition, Step::Fetching);
-        let Some(records) = gather(shared, partition, &queue, caution, cancelled).await? else {
+        let Some(gathered) = gather(shared, partition, &queue, caution, cancelled).await? else {
             return Ok(End::Cancelled);
         };
-        if records.is_empty() {
+        if gathered.records.is_empty() {
             continue;
         }
         shared.status.step(partition, Step::Comparing);
@@ -136,10 +136,10 @@ async fn take_and_count<W: World>(
             return Ok(End::Cancelled);
         }
         shared.status.step(partition, Step::AwaitingClock);
-        if !hold(shared, partition, &records, cancelled).await {
+        if !hold(shared, partition, &gathered.records, cancelled).await {
             return Ok(End::Cancelled);
         }
-        owned = match step(shared, owned, records, caution.suspect(), cancelled).await? {
+        owned = match step(shared, owned, gathered, caution.suspect(), cancelled).await? {
             Stepped::Committed(owned) => *owned,
             Stepped::Refused(refusal) => return learn(partition, caution, refusal),
             Stepped::Rebuild => return Ok(End::Rebuild),
@@ -202,7 +202,7 @@ async fn gather<W: World>(
     queue: &impl RecordQueue,
     caution: &Caution,
     cancelled: &CancellationToken,
-) -> Result<Option<Vec<OwnedRecord>>, PipelineError> {
+) -> Result<Option<Gathered>, PipelineError> {
     let settings = &shared.settings;
     let records_max = caution.records_max(settings.batch_records_max);
     let interval = Duration::from_millis(settings.batch_interval_ms);
@@ -217,8 +217,10 @@ async fn gather<W: World>(
         let (records, bytes) = queue.held();
         let wait = if records > 0 {
             let waited = shared.since(*first_at.get_or_insert_with(|| shared.runtime.elapsed()));
-            if waited >= interval || records >= records_max || bytes >= settings.batch_bytes_max {
-                return Ok(Some(queue.take(records_max, settings.batch_bytes_max)));
+            let full = records >= records_max || bytes >= settings.batch_bytes_max;
+            if full || waited >= interval {
+                let records = queue.take(records_max, settings.batch_bytes_max);
+                return Ok(Some(Gathered { records, full }));
             }
             interval - waited
         } else {

@@ -30,6 +30,8 @@ pub(crate) struct CommittedRows {
     pub(crate) rows: Vec<EventRow>,
     /// The memory that they hold, in bytes.
     pub(crate) bytes: usize,
+    /// Whether the batch was full: more records may wait behind it.
+    pub(crate) full: bool,
 }
 
 impl CommittedRows {
@@ -169,11 +171,11 @@ impl ProjectionQueue {
     /// Whether it helps to wait before rows are added: there is no room, and what waits is being
     /// written. A full batch, behind which more records wait, also waits while its partition is
     /// being brought up, which would not end as long as counting is as fast.
-    pub(crate) fn is_worth_waiting(&self, rows: &CommittedRows, full: bool, now: Duration) -> bool {
+    pub(crate) fn is_worth_waiting(&self, rows: &CommittedRows, now: Duration) -> bool {
         let state = self.state();
         let hangs = state.asking_since.is_some_and(|since| now.saturating_sub(since) > ANSWER_PATIENCE);
         let behind = || state.reached.get(&rows.partition).is_some_and(|reached| reached.behind);
-        (!state.has_room(rows) || full && behind()) && state.moves && !hangs
+        (!state.has_room(rows) || rows.full && behind()) && state.moves && !hangs
     }
 
     /// Notes whether ClickHouse takes what it is given.
@@ -343,7 +345,7 @@ mod tests {
         };
         let position = Position { generation: 1, partition, offset: from };
         let rows = vec![EventRow::alone(position, Timestamp::EPOCH, &event)];
-        CommittedRows { partition, generation: 1, from, to: from + 1, rows, bytes: 100 }
+        CommittedRows { partition, generation: 1, from, to: from + 1, rows, bytes: 100, full: false }
     }
 
     fn owned(queue: &ProjectionQueue, partition: Partition, purge_from: Option<i64>) {
@@ -368,23 +370,24 @@ mod tests {
         let (now, later) = (Duration::from_secs(60), Duration::from_secs(66));
         let large = |from| CommittedRows { bytes: BYTES_MAX / 2 + 1, ..committed(0, from) };
         queue.push(large(10));
-        assert!(!queue.is_worth_waiting(&large(11), false, now), "the writer has not begun");
+        assert!(!queue.is_worth_waiting(&large(11), now), "the writer has not begun");
         queue.moves(true);
-        assert!(!queue.is_worth_waiting(&committed(0, 11), false, now), "there is room");
-        assert!(queue.is_worth_waiting(&large(11), false, now));
+        assert!(!queue.is_worth_waiting(&committed(0, 11), now), "there is room");
+        assert!(queue.is_worth_waiting(&large(11), now));
         queue.asking(Some(now));
-        assert!(queue.is_worth_waiting(&large(11), false, now));
-        assert!(!queue.is_worth_waiting(&large(11), false, later), "it does not answer");
+        assert!(queue.is_worth_waiting(&large(11), now));
+        assert!(!queue.is_worth_waiting(&large(11), later), "it does not answer");
         queue.asking(None);
         queue.moves(false);
-        assert!(!queue.is_worth_waiting(&large(11), false, now), "ClickHouse refuses or does not answer");
+        assert!(!queue.is_worth_waiting(&large(11), now), "ClickHouse refuses or does not answer");
         queue.push(large(11));
         assert_eq!((queue.rows(), queue.reached(0).unwrap().behind), (1, true), "dropped, to be read again");
         queue.moves(true);
-        let small = committed(0, 12);
+        let live = committed(0, 12);
         queue.take();
-        assert!(queue.is_worth_waiting(&small, true, now), "what was dropped is being read again");
-        assert!(!queue.is_worth_waiting(&small, false, now), "it does not hold up who is up to date");
+        let full = CommittedRows { full: true, ..committed(0, 12) };
+        assert!(queue.is_worth_waiting(&full, now), "what was dropped is being read again");
+        assert!(!queue.is_worth_waiting(&live, now), "it does not hold up who is up to date");
         queue.push(large(12));
         assert_eq!(queue.rows(), 1);
     }

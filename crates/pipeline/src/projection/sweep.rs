@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_backends::StoreError;
 use weir_backends::ledger::partition::PartitionRow;
@@ -12,23 +13,56 @@ use weir_backends::ledger::projecting::AcceptedRun;
 use weir_core::Partition;
 
 use super::catch_up::project;
+use super::filling::follow;
 use super::purge::restate_rollups;
 use super::queue::{Reached, whole};
+use super::rounds::{Pace, Rounds};
 use crate::counting::shared::Shared;
-use crate::world::{JournalReader, Ledger, ProjectionStore, World};
+use crate::world::{JournalReader, Ledger, ProjectionStore, Runtime, World};
 
 /// Batches that are counted at once in a partition.
 const BATCHES: i64 = 2_000;
 
-/// How far each partition has been counted in this round.
-#[derive(Debug, Default)]
+/// Counting takes ClickHouse the longer the more it has: at most a twentieth of the time.
+const PACE: Pace = Pace { rest: 19, least: Duration::from_secs(5), most: Duration::from_secs(600) };
+
+/// How far each partition has been counted, and when the next run is.
+#[derive(Debug)]
 pub(super) struct Sweep {
     counted_to: BTreeMap<Partition, i64>,
+    rounds: Rounds<PartitionRow>,
 }
 
 impl Sweep {
-    /// Counts the next run of a partition of this process.
-    pub(super) async fn look<W: World>(
+    pub(super) fn new(now: Duration) -> Self {
+        Self { counted_to: BTreeMap::new(), rounds: Rounds::new(PACE, now) }
+    }
+
+    /// Takes a turn, if one is due: counts a run of some of this process's partitions. What goes
+    /// wrong is told to `said`.
+    pub(super) async fn go_on<W: World>(
+        &mut self,
+        shared: &Arc<Shared<W>>,
+        projection: &W::Projection,
+        said: impl Fn(Result<(), StoreError>) + Send,
+    ) {
+        if !self.rounds.goes_on() {
+            if !self.rounds.has_rested(shared.runtime.elapsed()) {
+                return;
+            }
+            match follow(shared).await {
+                Ok(rows) => self.rounds.begin(rows),
+                Err(error) => said(Err(error)),
+            }
+        }
+        while let Some(row) = self.rounds.next(shared.runtime.elapsed()) {
+            shared.status.projecting(Some(("counting what ClickHouse holds", Some(row.partition))));
+            said(self.look(shared, projection, &row).await);
+        }
+    }
+
+    /// Counts the next run of a partition.
+    async fn look<W: World>(
         &mut self,
         shared: &Arc<Shared<W>>,
         projection: &W::Projection,

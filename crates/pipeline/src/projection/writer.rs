@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_backends::StoreError;
-use weir_backends::ledger::partition::{PartitionRow, Progress};
+use weir_backends::ledger::partition::Progress;
 use weir_backends::projection::{EventRow, RollupRow};
 use weir_core::{Partition, Position};
 
@@ -23,9 +23,6 @@ use crate::world::{Ledger, ProjectionStore, Runtime, World};
 /// load they are written at most a quarter of the time: each time has fewer keys than events, the
 /// longer it comes after the last. Where everything is folded, nothing is waited for.
 const ROLLUPS: Pace = Pace { rest: 3, least: Duration::from_millis(900), most: Duration::from_secs(5) };
-/// How often events are counted, which takes ClickHouse the longer the more it has: at most a
-/// twentieth of the time.
-const SWEEPS: Pace = Pace { rest: 19, least: Duration::from_secs(5), most: Duration::from_secs(600) };
 /// Under load events are written half of the time: each insert makes a part that is merged later,
 /// and few and large ones cost least. They rest at most so long.
 const EVENTS_REST_MAX: Duration = Duration::from_secs(1);
@@ -75,7 +72,7 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
     let (mut tried_aside_at, mut looked_at) = (now, now);
     let mut rollups = Rollups { rounds: Rounds::new(ROLLUPS, now), whole_at: None };
     let mut events = Events { rest: Duration::ZERO, ended_at: now, waited: 0 };
-    let (mut sweep, mut sweeps) = (Sweep::default(), Rounds::new(SWEEPS, now));
+    let mut sweep = Sweep::new(now);
     loop {
         shared.status.projecting(None);
         every.tick().await;
@@ -89,27 +86,9 @@ async fn write<W: World>(shared: Arc<Shared<W>>, projection: W::Projection) {
             shared.status.projecting(Some(("looking what ClickHouse holds", None)));
             said(&shared, look_after(&shared, &projection).await);
         }
-        if !sweeps.goes_on() && sweeps.has_rested(shared.runtime.elapsed()) {
-            sweeps.begin(rows_of_mine(&shared).await);
-        }
-        if sweeps.goes_on() {
-            while let Some(row) = sweeps.next(shared.runtime.elapsed()) {
-                let place = ("counting what ClickHouse holds", Some(row.partition));
-                shared.status.projecting(Some(place));
-                said(&shared, sweep.look(&shared, &projection, &row).await);
-            }
-        }
+        sweep.go_on(&shared, &projection, |done| said(&shared, done)).await;
         rollups.go_on(&shared, &projection).await;
     }
-}
-
-/// Follows what others have moved back. The rows of this process's partitions; none where the
-/// ledger does not tell.
-async fn rows_of_mine<W: World>(shared: &Shared<W>) -> Vec<PartitionRow> {
-    follow(shared).await.unwrap_or_else(|error| {
-        trouble(shared, &error);
-        Vec::new()
-    })
 }
 
 /// The rounds in which rollups are written, partition by partition.
@@ -128,7 +107,7 @@ impl Rollups {
                 return;
             }
             self.whole_at = all_folded;
-            rows_of_mine(shared).await;
+            said(shared, follow(shared).await.map(|_| ()));
             self.rounds.begin(shared.projection.partitions());
         }
         while let Some(partition) = self.rounds.next(shared.runtime.elapsed()) {
