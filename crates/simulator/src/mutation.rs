@@ -85,7 +85,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::ProjectedBeforeInsert,
         "projected-before-insert",
         "an insert is acknowledged before it is done",
-        3_000,
+        500,
     ),
     case(Mutation::FoldTwice, "fold-twice", "the fold does not compare folded_to", 200),
     case(

@@ -52,6 +52,9 @@ impl Play {
                 if !std::mem::take(&mut self.late_rows) {
                     return Ok(());
                 }
+                if let Some(what) = self.lacks_events() {
+                    return Err(what);
+                }
                 // They are found when the sweep comes round.
                 self.pass(SWEEP_REST_MS);
                 quiet_from_ms = now_ms + SWEEP_REST_MS + SWEEP_ROUND_MS;
@@ -81,6 +84,24 @@ impl Play {
             self.pass(wait_ms);
         }
         waits
+    }
+
+    /// An event that the ledger accepted and the projection lacks, in words. The sweep would bring
+    /// it, but whoever writes late writes too much and never takes anything away.
+    fn lacks_events(&self) -> Option<String> {
+        let state = self.stage.state();
+        let (ledger, projection) = (&state.servers.ledger, &state.servers.projection);
+        let mut counted =
+            ledger.batches.iter().filter(|((partition, ..), _)| !self.recreated.contains(partition));
+        counted.find_map(|((partition, generation, from), batch)| {
+            let found = projection.events((*partition, *generation));
+            let found = found.filter(|(offset, _)| (*from..batch.to).contains(offset)).count();
+            let lacks = batch.counts.accepted > u64::try_from(found).unwrap_or(u64::MAX);
+            lacks.then(|| {
+                let (to, accepted) = (batch.to, batch.counts.accepted);
+                format!("projected events of partition {partition}: {found} of [{from}, {to}), and {accepted} were accepted")
+            })
+        })
     }
 
     /// What has not settled, in words.
