@@ -2,7 +2,9 @@
 //! them: batches with real blobs and sums, metered by the real catalogue, and raw events.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use anyhow::ensure;
 use sqlx::{Connection, Executor, PgConnection};
 use weir_backends::config::{ClickHouseConfig, KafkaConfig, PostgresConfig};
 use weir_backends::postgres::{self, Installation, Pool};
@@ -13,6 +15,7 @@ use weir_metering::aggregate::{Aggregate, UsageKey, join_deltas};
 use weir_metering::event::{EventBuffer, UsageEvent};
 use weir_metering::identity::content_hash;
 use weir_pipeline::billing::{self, BillingError, BillingSettings, RunReport, VerifyReport, Which};
+use weir_tests::wait::until;
 use weir_wire::{batch_blob, catalog_file};
 
 const CATALOGUE: &str = r#"
@@ -284,7 +287,7 @@ fn event(line: &str, offset: i64) -> UsageEvent {
     UsageEvent::new(identity, event_type, Some(at(&time)), data).unwrap()
 }
 
-async fn add_tenant(pool: &Pool, tenant: &str, zone: &str) {
+pub(crate) async fn add_tenant(pool: &Pool, tenant: &str, zone: &str) {
     let calendar = BillingCalendar::new(zone, "2026-10-01".parse().unwrap()).unwrap();
     let alignment = i16::from(calendar.hour_alignment().unwrap().minutes());
     sqlx::query(
@@ -321,4 +324,17 @@ async fn add_tenant(pool: &Pool, tenant: &str, zone: &str) {
         .await
         .unwrap();
     }
+}
+
+/// Waits until a statement of somebody stands behind a lock.
+pub(crate) async fn until_one_waits(pool: &Pool) {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("a statement behind a lock", Duration::from_secs(20), || async {
+        let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(pool).await.unwrap();
+        ensure!(waiting > 0, "nobody waits");
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
 }

@@ -1,17 +1,13 @@
 //! Changing the catalogue: twice at once, overtaken, and after events were counted.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::ensure;
 use sqlx::Executor;
 use weir_backends::catalog::{self, CatalogError};
-use weir_backends::postgres::Pool;
 use weir_core::time::HOUR_MS;
-use weir_tests::wait::until;
 use weir_wire::catalog_file::{self, Change};
 
-use crate::books::{Books, empty_ledger, now};
+use crate::books::{Books, empty_ledger, now, until_one_waits};
 
 const METER: &str =
     "[[meter]]\nkey = \"late\"\nversion = 1\nunit = \"u\"\nevent_type = \"late\"\naggregation = \"count\"\n";
@@ -57,19 +53,6 @@ async fn a_first_version_cannot_reach_back_to_what_was_counted() {
     assert_eq!(error.to_string(), words);
     let later = format!("{METER}begins_at = \"2026-11-03T01:00:00Z\"\n");
     catalog::apply(&books.pool, &changes(&books, &later).await, now(), 0).await.unwrap();
-}
-
-/// Waits until a statement of somebody stands behind a lock.
-async fn until_one_waits(pool: &Pool) {
-    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("a statement behind a lock", Duration::from_secs(20), || async {
-        let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(pool).await.unwrap();
-        ensure!(waiting > 0, "nobody waits");
-        Ok(Some(()))
-    })
-    .await
-    .unwrap();
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use sqlx::Executor;
+use weir_backends::ledger::width::{self, Widened};
 use weir_core::journal::partition_of;
 use weir_pipeline::billing::{self, BillingError, BillingSettings};
 
-use crate::books::{Books, now};
+use crate::books::{Books, add_tenant, now, until_one_waits};
 
 /// The flat fee of 10; acme: 3 calls, 160.500000001 bytes (100 at 0.10, the rest at 0.05),
 /// 2 users, level 12.5 at 0.5, a peak of 40 in 4 packages of 3. Periods close in the order
@@ -111,6 +112,32 @@ async fn a_late_event_makes_one_correction_for_the_difference() {
     assert!(books.run().await.unwrap().corrections.is_empty());
     let report = books.verify().await;
     assert!(report.ok() && report.proofs.len() == 4, "{report}");
+}
+
+/// Whoever is created in a topic that was widened since may be at home where the run does not look.
+#[tokio::test]
+async fn who_comes_while_a_run_begins_is_left_to_the_next_one() {
+    let mut books = Books::open("runs_widened").await;
+    books.october().await;
+    let comes =
+        (0..).map(|n| format!("late-{n}")).find(|name| partition_of(name.as_bytes(), 2) == 1).unwrap();
+    // The run knows tenants and homes, and waits for somebody who folds.
+    let mut folding = books.pool.begin().await.unwrap();
+    folding.execute("SELECT pg_advisory_xact_lock(1466262898, 0)").await.unwrap();
+    let meanwhile = async {
+        until_one_waits(&books.pool).await;
+        assert_eq!(width::widen(&books.pool, 1, 2, now()).await.unwrap(), Widened::To(2));
+        add_tenant(&books.pool, &comes, "UTC").await;
+        folding.commit().await.unwrap();
+    };
+    let (report, ()) = tokio::join!(books.run(), meanwhile);
+    let waiting: Vec<_> =
+        report.unwrap().waiting.into_iter().map(|one| (one.tenant.to_string(), one.why)).collect();
+    let why = "the tenant was created while this run began; the next one bills it".to_owned();
+    assert_eq!((books.documents().await.as_str(), waiting), (OCTOBER, vec![(comes.clone(), why)]));
+    // The next one waits for the partition that is its home.
+    let waiting = &books.run().await.unwrap().waiting[0];
+    assert!(waiting.tenant.as_str() == comes && waiting.why.starts_with("partition 1 "), "{waiting:?}");
 }
 
 #[tokio::test]
