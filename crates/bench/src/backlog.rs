@@ -122,6 +122,8 @@ async fn count(house: &House, events: f64) -> Result<Vec<Measured>> {
         Measured::new("projected", "events/s", events / (settled - began)),
     ];
     measured.extend(used(&before, &after, events));
+    let read_again = house.weir.counter("weir_projection_read_again_rows_total")?;
+    measured.push(Measured::new("read again", "rows/event", read_again / events));
     measured.push(Measured::new("WAL", "bytes/event", (wal_after - wal_before) / events));
     measured.push(Measured::new("until the first partition is taken", "s", starting.as_secs_f64()));
     Ok(measured)

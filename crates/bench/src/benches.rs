@@ -61,6 +61,9 @@ const fn at_most(measurement: &'static str, value: f64) -> Budget {
 const USUAL: Backlog =
     Backlog { events: 10_000_000, tenants: 10_000, commit_interval_ms: 1_000, snapshot: false };
 
+/// What a bad neighbour may do to others.
+const ADVERSARY: &[Budget] = &[at_most("factor in other partitions", 2.0)];
+
 /// All of them, in the order of the table.
 pub(crate) const ALL: &[Bench] = &[
     Bench {
@@ -168,7 +171,7 @@ pub(crate) const ALL: &[Bench] = &[
     Bench {
         name: "adversary-garbage",
         about: "a million records of garbage under one key, as fast as Kafka takes them",
-        budgets: &[],
+        budgets: ADVERSARY,
         runs: 1,
         by_name: false,
         what: What::Adversary(Adversary { sends: Sends::Garbage, records: 1_000_000 }),
@@ -176,7 +179,7 @@ pub(crate) const ALL: &[Bench] = &[
     Bench {
         name: "adversary-dimensions",
         about: "one tenant with a million values of a dimension",
-        budgets: &[],
+        budgets: ADVERSARY,
         runs: 1,
         by_name: false,
         what: What::Adversary(Adversary { sends: Sends::Dimensions, records: 1_000_000 }),
@@ -184,7 +187,7 @@ pub(crate) const ALL: &[Bench] = &[
     Bench {
         name: "adversary-enormous",
         about: "a record of 950 kB five times a second",
-        budgets: &[],
+        budgets: ADVERSARY,
         runs: 1,
         by_name: false,
         what: What::Adversary(Adversary { sends: Sends::Enormous(200), records: 100 }),
@@ -192,7 +195,7 @@ pub(crate) const ALL: &[Bench] = &[
     Bench {
         name: "adversary-same-id",
         about: "one event a million times",
-        budgets: &[],
+        budgets: ADVERSARY,
         runs: 1,
         by_name: false,
         what: What::Adversary(Adversary { sends: Sends::SameId, records: 1_000_000 }),

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use local_stack::Stack;
+use weir_load::connection::{Connection, Request};
 
 /// Where the program finds its servers and listens.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(crate) struct Weir {
     program: PathBuf,
     variables: Vec<(String, String)>,
     api: String,
+    admin: String,
     log: PathBuf,
 }
 
@@ -27,8 +29,8 @@ impl Weir {
         // An empty file, so that no configuration of the person who measures is read.
         let config = folder.join("weir.toml");
         File::create(&config).context("make an empty configuration file")?;
-        let api = format!("127.0.0.1:{}", free_port()?);
         let listen = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", free_port()?));
+        let (api, admin) = (listen()?, listen()?);
         let variables = [
             ("WEIR_CONFIG", config.display().to_string()),
             ("WEIR_ENV", "bench".to_owned()),
@@ -36,16 +38,26 @@ impl Weir {
             ("WEIR_POSTGRES__URL", stack.postgres_url()),
             ("WEIR_CLICKHOUSE__URL", stack.clickhouse_url()),
             ("WEIR_API__LISTEN", api.clone()),
-            ("WEIR_ADMIN__LISTEN", listen()?),
+            ("WEIR_ADMIN__LISTEN", admin.clone()),
             ("WEIR_LEDGER__SINGLE_NODE", "true".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        Ok(Self { program, variables, api, log: folder.join("weir.log") })
+        Ok(Self { program, variables, api, admin, log: folder.join("weir.log") })
     }
 
     /// `host:port` at which the API listens.
     pub(crate) fn api_address(&self) -> &str {
         &self.api
+    }
+
+    /// A counter without labels of the process that serves.
+    pub(crate) fn counter(&self, name: &str) -> Result<f64> {
+        let mut connection = Connection::open(&self.admin).context("reach weir's metrics")?;
+        let (_, body) = connection.ask(&Request::new("GET", &self.admin, "/metrics", &[], ""))?;
+        let text = String::from_utf8_lossy(body);
+        let value = text.lines().filter_map(|line| line.split_once(' ')).find(|(known, _)| *known == name);
+        let (_, value) = value.with_context(|| format!("weir has no metric {name}"))?;
+        value.parse().with_context(|| format!("the metric {name}: {value}"))
     }
 
     /// Sets a variable of the program.
