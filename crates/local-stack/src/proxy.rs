@@ -1,7 +1,7 @@
 //! A TCP proxy in front of one server, for tests of lost answers: it passes bytes both ways and
 //! can cut connections, at once or at a chosen request, do something else at that very moment
-//! (kill a process), and hold everything back. It knows no protocol: a request is told by bytes that it holds. No runtime needed; two threads for each
-//! connection.
+//! (kill a process), and hold everything back. It knows no protocol: a request is told by bytes
+//! that it holds. No runtime needed; two threads for each connection.
 //!
 //! ```no_run
 //! # use local_stack::{Moment, Proxy};
@@ -31,7 +31,7 @@ const TAIL_BYTES: usize = 64;
 pub enum Moment {
     /// The server never gets the request.
     BeforeRequest,
-    /// The server has got the request, and may not have begun with it.
+    /// The server has got the request, and may not have begun with it; its answer is lost.
     AfterRequest,
     /// The server has answered, and the client never gets the answer.
     BeforeAnswer,
@@ -257,14 +257,17 @@ impl Connection {
             let mut after_request = None;
             match switches.spring(&tail, bytes) {
                 Some((Moment::BeforeRequest, deed)) => self.end(deed, switches),
-                Some((Moment::AfterRequest, deed)) => after_request = Some(deed),
+                // An answer may come before the deed is done: it waits for the lock, and the cut.
+                Some((Moment::AfterRequest, deed)) => {
+                    after_request = Some((locked(&self.loses_answer), deed));
+                }
                 Some((Moment::BeforeAnswer, deed)) => *locked(&self.loses_answer) = Some(deed),
                 None => {}
             }
             if self.is_cut.load(Ordering::SeqCst) || server.write_all(bytes).is_err() {
                 break;
             }
-            if let Some(deed) = after_request {
+            if let Some((_answers_wait, deed)) = after_request {
                 self.end(deed, switches);
             }
             tail.extend_from_slice(bytes);

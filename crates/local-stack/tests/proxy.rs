@@ -148,7 +148,11 @@ fn what_is_to_be_done_is_done_before_the_connection_is_cut() {
     {
         let scene = Scene::begin();
         let (tell, told) = channel();
-        scene.proxy.do_at(b"commit", moment, move || tell.send(()).unwrap());
+        // Slow, so that the server has answered by the time the connection is cut.
+        scene.proxy.do_at(b"commit", moment, move || {
+            std::thread::sleep(QUIET);
+            tell.send(()).unwrap();
+        });
         let stream = scene.connect();
         say(&stream, "commit");
         assert_eq!(answer(&stream), None, "{moment:?}");
