@@ -144,8 +144,8 @@ fn owner_name() -> String {
     format!("{}:{}", host.trim(), std::process::id())
 }
 
-/// Topics, installation, number of partitions and settings; waits for servers that are away and
-/// for settings that are corrected. `None` when it is told to end meanwhile.
+/// Topics, installation, number of partitions and settings; waits for servers that are away, for a
+/// ledger that is widened as its topic was, and for settings that are corrected. `None` when it is told to end meanwhile.
 async fn prepare(
     aggregator: &Aggregator,
     shutdown: &CancellationToken,
@@ -185,7 +185,9 @@ async fn look(aggregator: &Aggregator) -> Result<(Installation, SettingsWatch), 
     let partitions = topics::partitions(kafka).await?;
     if let Some(reason) = topic_watch::other_number(&installation.topic, installation.partitions, partitions)
     {
-        return Err(PipelineError::OtherTopic(reason));
+        let is_wider = partitions > installation.partitions;
+        let error = if is_wider { PipelineError::WiderTopic } else { PipelineError::OtherTopic };
+        return Err(error(reason));
     }
     if let Err(error) = month::make_ahead(&aggregator.pool, aggregator.clock.now()).await {
         tracing::warn!(%error, "usage of a month without a table stands in the default table");

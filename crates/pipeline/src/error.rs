@@ -20,6 +20,9 @@ pub enum PipelineError {
     /// The topic is not the one that this ledger counts.
     #[error("{0}")]
     OtherTopic(String),
+    /// The topic has more partitions than the ledger counts, until that is widened as well.
+    #[error("{0}")]
+    WiderTopic(String),
     /// A server's settings would break a promise; whoever looks after it may correct them.
     #[error("{0}")]
     Settings(String),
@@ -38,7 +41,7 @@ impl PipelineError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::Settings(_) => true,
+            Self::WiderTopic(_) | Self::Settings(_) => true,
             Self::Refused { .. } | Self::OtherTopic(_) | Self::Ended { .. } => false,
         }
     }

@@ -122,8 +122,9 @@ async fn check((name, accident, words): Case) {
     let before = house.text(LEDGER).await;
 
     accident.happen(&house).await;
-    // A setting may be corrected: it is waited for before any partition is taken.
-    let times = if let Accident::Altered(..) = accident { 1 } else { usize::try_from(PARTITIONS).unwrap() };
+    // What may be corrected is waited for before any partition is taken.
+    let is_waited_for = matches!(accident, Accident::Altered(..) | Accident::Widened(_));
+    let times = if is_waited_for { 1 } else { usize::try_from(PARTITIONS).unwrap() };
     let mut running = house.start();
     let says = |text: &str| words.iter().all(|word| text.contains(word));
     let what = format!("{name}: {words:?}");

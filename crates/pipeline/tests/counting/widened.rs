@@ -155,7 +155,8 @@ async fn widened_by_one_under_load_every_event_is_counted_once() {
     widened_under_load("widened_by_one", PARTITIONS + 1).await;
 }
 
-/// Kafka's own tool has widened the topic, or a run of the command ended in between.
+/// Kafka's own tool has widened the topic, or a run of the command ended in between. Who counted
+/// before waits for the command, and so does who starts meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_somebody_widened_is_held_until_the_command_was_given() {
     let house = House::build(stack(), "widened_by_tool").await;
@@ -163,6 +164,8 @@ async fn a_topic_that_somebody_widened_is_held_until_the_command_was_given() {
     let mut all = counted(&house, 300).await;
     admin::widen(&house.kafka, 6).await;
     running.until_problems("`weir ledger widen --to 6` counts all", 6).await;
+    let started = house.start();
+    started.until_said("`weir ledger widen --to 6` counts all", 30).await;
     let read = house.number(READ).await;
     let events: Vec<_> = (300..600).map(|nth| house.event(nth)).collect();
     house.produce_patiently(by_both(&house, &events, 6)).await;
@@ -183,11 +186,12 @@ async fn a_topic_that_somebody_widened_is_held_until_the_command_was_given() {
     assert!(widen_topic::look(&house.pool, &house.kafka, 6).await.unwrap().is_needless());
     assert_eq!(width::widen(&house.pool, 4, 8, house.now).await.unwrap(), Widened::Already(6));
 
-    running.until_counting(6).await;
     house.until(ACCEPTED, 600, 60).await;
     check(&house, &all).await;
-    sound(&house).await;
     running.stop().await;
+    started.until_counting(6).await;
+    sound(&house).await;
+    started.stop().await;
 }
 
 /// The tenant of a restored ledger is created again before the topic is widened again, so it is at
@@ -217,15 +221,13 @@ async fn a_ledger_restored_to_before_the_widening_loses_nothing() {
     running.stop().await;
 
     restored::open(&mut house, "widened_restored_copy").await;
-    let mut running = house.start();
-    let refusal = (&mut running.task).await.unwrap().unwrap_err().to_string();
-    assert!(refusal.contains("weir ledger widen --to 6"), "{refusal}");
+    let running = house.start();
+    running.until_said("weir ledger widen --to 6", 30).await;
     house.add_tenant(&tenant, "now() + interval '20 days'").await;
     assert_eq!(widen(&house, 6).await, Widened::To(6));
     assert_eq!(home_width(&house, &tenant).await, PARTITIONS);
     let moved = sqlx::query("UPDATE tenant SET home_width = 6 WHERE id = $1").bind(&tenant);
     assert!(moved.execute(&house.pool).await.unwrap_err().to_string().contains("keeps the partition"));
-    let running = house.start();
     house.until(ACCEPTED, 800, 90).await;
     house.until(LIMITED, 1, 30).await;
     check(&house, &all).await;
