@@ -22,6 +22,10 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(1466262898, -1)";
 /// long behind a snapshot that is open for hours.
 const PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
 
+/// The tables, and how those of a month are stored: a usage row is updated by every fold of its
+/// hour, so pages keep room for one more version of each.
+const TABLES: [(&str, &str); 2] = [("usage", " WITH (fillfactor = 50)"), ("usage_unique", "")];
+
 /// Makes the tables of the months around `now` that are missing. Meant to be called every hour
 /// or so. A month whose table cannot be attached now is tried again the next time.
 ///
@@ -33,14 +37,18 @@ pub async fn make_ahead(pool: &Pool, now: Timestamp) -> Result<(), StoreError> {
     let Some(first) = first else { return Ok(()) };
     for ahead in 0..=BEHIND + AHEAD {
         let Some(month) = first.checked_add_months(Months::new(ahead)) else { continue };
-        for table in ["usage", "usage_unique"] {
+        for table in TABLES {
             ensure_table(pool, table, month).await?;
         }
     }
     Ok(())
 }
 
-async fn ensure_table(pool: &Pool, table: &str, month: NaiveDate) -> Result<(), StoreError> {
+async fn ensure_table(
+    pool: &Pool,
+    (table, stored): (&str, &str),
+    month: NaiveDate,
+) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| StoreError::postgres(ATTEMPT, &error);
     let name = format!("{table}_{}", month.format("%Y_%m"));
     let attached = sqlx::query_scalar(ATTACHED).bind(&name).bind(table).fetch_one(pool);
@@ -48,7 +56,7 @@ async fn ensure_table(pool: &Pool, table: &str, month: NaiveDate) -> Result<(), 
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(failed)?;
-    match attach(&mut transaction, table, &name, month).await {
+    match attach(&mut transaction, (table, stored), &name, month).await {
         Ok(()) => transaction.commit().await.map_err(failed),
         // Rows of that month stand in the default table already; there they stay.
         Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("23514")) => {
@@ -62,7 +70,7 @@ async fn ensure_table(pool: &Pool, table: &str, month: NaiveDate) -> Result<(), 
 /// The name and the bounds are made of digits and known words.
 async fn attach(
     connection: &mut PgConnection,
-    table: &str,
+    (table, stored): (&str, &str),
     name: &str,
     month: NaiveDate,
 ) -> Result<(), sqlx::Error> {
@@ -76,7 +84,7 @@ async fn attach(
     let statements = [
         format!(
             "CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL,
-            CONSTRAINT {name}_month CHECK (hour >= {bounds} AND hour < {end}))"
+            CONSTRAINT {name}_month CHECK (hour >= {bounds} AND hour < {end})){stored}"
         ),
         format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({bounds}) TO ({end})"),
     ];
