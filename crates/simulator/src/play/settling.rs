@@ -11,9 +11,9 @@ const STEPS_MAX: u64 = 60_000;
 pub(super) const PATIENCE_MS: i64 = 10_500;
 /// The longest rest of a sweep: one during which hours passed rests for as long.
 const SWEEP_REST_MS: i64 = 600_000;
-/// Longer than a sweep then takes to look at all of so small a journal: a run of each partition every
-/// five seconds, and one round to begin anew.
-const SWEEP_ROUND_MS: i64 = 12_000;
+/// Longer than a sweep then takes to look at all of so small a journal. Every five seconds it takes
+/// a turn: one for what is left, one to find the end, one from the beginning.
+const SWEEP_ROUND_MS: i64 = 17_000;
 
 impl Play {
     /// Something went wrong that is noticed and mended within `ms`.
