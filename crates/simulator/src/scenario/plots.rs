@@ -91,13 +91,18 @@ fn others_are_created_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<A
     acts
 }
 
-/// What is on its way is forgotten by the ledger, which then takes another under the same id.
+/// What is on its way is forgotten by the ledger, which then takes another under the same id. Three
+/// times, since it has to be on its way just then.
 fn another_is_asked_for_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
-    let tenant = chance.pick(&cast.tenants).name.clone();
-    let id = chance.below(3);
-    let adjust = |units| Act::Adjust(tenant.clone(), id, "credits", units, HOUR_MS);
-    let (first, second) = (chance.between(1, 40), chance.between(41, 80));
-    vec![Act::Backup, adjust(first), Act::Deliver(1 + chance.below(4)), Act::Restore(false), adjust(second)]
+    let mut acts = Vec::new();
+    for id in 0..3 {
+        let tenant = chance.pick(&cast.tenants).name.clone();
+        let adjust = |units| Act::Adjust(tenant.clone(), id, "credits", units, HOUR_MS);
+        let (first, second) = (chance.between(1, 40), chance.between(41, 80));
+        acts.extend([Act::Backup, adjust(first), Act::Deliver(1 + chance.below(4)), Act::Restore(false)]);
+        acts.push(adjust(second));
+    }
+    acts
 }
 
 /// An owner sleeps while the ledger goes back to before its time, and another one is appointed.
