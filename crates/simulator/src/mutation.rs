@@ -79,7 +79,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::CounterVersion,
         "counter-version",
         "versions of the catalogue are a counter in the ledger",
-        5_000,
+        2_000,
     ),
     case(
         Mutation::ProjectedBeforeInsert,

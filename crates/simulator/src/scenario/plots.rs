@@ -6,12 +6,15 @@ use weir_core::time::HOUR_MS;
 
 use super::acts::{Act, Script};
 use super::cast::{Cast, TenantCast};
+use super::events::Draft;
 use crate::chance::Chance;
 
 /// Scripts in a thousand that have one.
 const PER_MILLE: u64 = 400;
 /// Of a thousand others, those in which something is asked for anew after a restore.
 const ANEW_PER_MILLE: u64 = 100;
+/// Events of plots are numbered from here on, so that their ids are their own.
+const FIRST_OF_A_PLOT: u64 = 10_000;
 /// Longer than a billing period and its grace.
 const PERIOD_MS: i64 = 33 * HOUR_MS;
 /// Longer than an idle partition waits for its tick.
@@ -32,7 +35,7 @@ impl Script {
             0 => others_are_created_after_a_restore(cast, chance),
             _ => an_owner_sleeps_through_a_restore(cast, chance),
         };
-        // Tenants are created only once, most of them soon.
+        // Tenants are created only once, most of them soon: nobody else is in between.
         let begins = matches!(plot.get(1), Some(Act::CreateTenant(_)));
         // A partition that is made anew is the end: a ledger that went back would not know of it.
         let anew = self.acts.iter().position(|act| matches!(act, Act::Recreate(_)));
@@ -42,7 +45,8 @@ impl Script {
         for act in plot {
             self.acts.insert(at, act);
             end += 1;
-            at = (at + 1 + chance.index(3)).min(end);
+            let others = if begins { 0 } else { chance.index(3) };
+            at = (at + 1 + others).min(end);
         }
         self
     }
@@ -80,13 +84,18 @@ fn numbers_are_lost(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     acts
 }
 
-/// The ledger forgets a tenant that a process knows, and then another one is created.
+/// The ledger forgets a tenant that a process knows, and then another one is created, and used.
 fn others_are_created_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
     let lost = chance.index(cast.tenants.len());
     let other = (lost + 1) % cast.tenants.len();
     let mut acts = vec![Act::Backup, Act::CreateTenant(lost)];
     acts.extend(meanwhile(chance, 40));
     acts.extend([Act::Restore(false), Act::CreateTenant(other)]);
+    for number in 0..3 {
+        acts.extend(meanwhile(chance, 5));
+        let event = Draft::any(cast, FIRST_OF_A_PLOT + number, chance);
+        acts.push(Act::Produce(Draft { tenant: cast.tenants[other].name.clone(), ..event }, None));
+    }
     acts.extend(meanwhile(chance, 10));
     acts
 }
