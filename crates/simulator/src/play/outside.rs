@@ -217,6 +217,8 @@ impl Play {
             life.frozen = false;
             self.executor.thaw(life.pid);
             self.late_rows = true;
+            // What happened while it slept it notices from now on.
+            self.settled_after(PATIENCE_MS);
         }
     }
 
