@@ -54,6 +54,8 @@ pub(crate) struct Play {
     pub(crate) settled_after_ms: i64,
     /// Whether a process that was frozen or is dead may have written to the projection late.
     pub(crate) late_rows: bool,
+    /// Whether the ledger went back in time.
+    pub(crate) was_restored: bool,
     /// When tenants were in the catalogue.
     pub(crate) presence: oracle::Presence,
     /// Billing runs that have begun.
@@ -110,6 +112,7 @@ impl Play {
             recreated: BTreeSet::new(),
             settled_after_ms: crate::scenario::BEGIN_MS + PATIENCE_MS,
             late_rows: false,
+            was_restored: false,
             presence: oracle::Presence::default(),
             runs: Vec::new(),
             billed: None,

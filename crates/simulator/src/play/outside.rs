@@ -249,6 +249,7 @@ impl Play {
 
     fn restore(&mut self, at_once: bool) {
         let Some(backup) = self.backup.clone() else { return };
+        self.was_restored = true;
         // Nobody bills while a ledger is restored: its connections are closed.
         self.runs.clear();
         {

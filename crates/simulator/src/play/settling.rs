@@ -52,7 +52,9 @@ impl Play {
                 if !std::mem::take(&mut self.late_rows) {
                     return Ok(());
                 }
-                if let Some(what) = self.lacks_events() {
+                if !self.was_restored
+                    && let Some(what) = self.lacks_events()
+                {
                     return Err(what);
                 }
                 // They are found when the sweep comes round.
@@ -87,7 +89,8 @@ impl Play {
     }
 
     /// An event that the ledger accepted and the projection lacks, in words. The sweep would bring
-    /// it, but whoever writes late writes too much and never takes anything away.
+    /// it, but whoever writes late writes too much and takes nothing away: except where the ledger
+    /// went back to before its epoch, and the owner of then goes on with an older one.
     fn lacks_events(&self) -> Option<String> {
         let state = self.stage.state();
         let (ledger, projection) = (&state.servers.ledger, &state.servers.projection);
