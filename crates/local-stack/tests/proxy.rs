@@ -12,10 +12,11 @@ const BOUND: Duration = Duration::from_secs(10);
 /// How long is watched that nothing happens.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// A server of lines behind a proxy, and what the server was told.
+/// A server of lines behind a proxy, what the server was told, and each time that it has answered.
 struct Scene {
     proxy: Proxy,
     heard: Receiver<String>,
+    answered: Receiver<()>,
 }
 
 impl Scene {
@@ -23,20 +24,22 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Proxy::before(&listener.local_addr().unwrap().to_string()).unwrap();
         let (tell, heard) = channel();
+        let (note, answered) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let tell = tell.clone();
+                let (tell, note) = (tell.clone(), note.clone());
                 std::thread::spawn(move || {
                     let mut answers = stream.try_clone().unwrap();
                     for line in BufReader::new(stream).lines().map_while(Result::ok) {
                         if tell.send(line.clone()).is_err() || writeln!(answers, "{line}").is_err() {
                             return;
                         }
+                        let _ = note.send(());
                     }
                 });
             }
         });
-        Self { proxy, heard }
+        Self { proxy, heard, answered }
     }
 
     fn connect(&self) -> TcpStream {
@@ -148,17 +151,30 @@ fn what_is_to_be_done_is_done_before_the_connection_is_cut() {
     {
         let scene = Scene::begin();
         let (tell, told) = channel();
-        // Slow, so that the server has answered by the time the connection is cut.
-        scene.proxy.do_at(b"commit", moment, move || {
-            std::thread::sleep(QUIET);
-            tell.send(()).unwrap();
-        });
+        scene.proxy.do_at(b"commit", moment, move || tell.send(()).unwrap());
         let stream = scene.connect();
         say(&stream, "commit");
         assert_eq!(answer(&stream), None, "{moment:?}");
         assert!(told.try_recv().is_ok(), "{moment:?}");
         assert_eq!(is_heard, scene.heard.recv_timeout(QUIET).is_ok(), "{moment:?}");
     }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_cut_is_lost() {
+    let scene = Scene::begin();
+    let stream = scene.connect();
+    let Scene { proxy, answered, heard: _heard } = scene;
+    let (tell, told) = channel();
+    proxy.do_at(b"commit", Moment::AfterRequest, move || {
+        answered.recv_timeout(BOUND).unwrap();
+        // Until the client has the answer, which it never gets.
+        let _ = told.recv_timeout(QUIET);
+    });
+    say(&stream, "commit");
+    let answer = answer(&stream);
+    let _ = tell.send(());
+    assert_eq!(answer, None);
 }
 
 #[test]

@@ -145,7 +145,8 @@ fn owner_name() -> String {
 }
 
 /// Topics, installation, number of partitions and settings; waits for servers that are away, for a
-/// ledger that is widened as its topic was, and for settings that are corrected. `None` when it is told to end meanwhile.
+/// ledger that is widened as its topic was, and for settings that are corrected. `None` when it is
+/// told to end meanwhile.
 async fn prepare(
     aggregator: &Aggregator,
     shutdown: &CancellationToken,
