@@ -10,6 +10,7 @@
 
 mod catch_up;
 mod filling;
+mod lost_rollups;
 mod purge;
 mod queue;
 mod rounds;

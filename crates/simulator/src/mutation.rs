@@ -27,6 +27,8 @@ pub enum Mutation {
     NoFingerprint,
     /// Nothing is removed from the projection when the ledger went back in time.
     KeepPhantoms,
+    /// Rollups of a time that the ledger has lost are not looked for.
+    KeepLostRollups,
     /// Records that were rejected are taken for accepted when they are read again.
     DecideAgain,
     /// Dead letters and forwards are not waited for before the commit.
@@ -103,6 +105,12 @@ pub const MUTATIONS: &[MutationCase] = &[
     ),
     case(Mutation::NoFingerprint, "no-fingerprint", "the last record's fingerprint is not compared", 1_000),
     case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 3_000),
+    case(
+        Mutation::KeepLostRollups,
+        "keep-lost-rollups",
+        "rollups of a time that the ledger has lost are not looked for",
+        5_000,
+    ),
     case(
         Mutation::DecideAgain,
         "decide-again",

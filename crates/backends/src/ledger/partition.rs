@@ -39,6 +39,17 @@ pub struct PartitionRow {
     pub epoch: i64,
 }
 
+/// An epoch that a partition was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct GivenEpoch {
+    /// The epoch.
+    pub epoch: i64,
+    /// How far usage was folded then: the epoch before it ends here.
+    pub folded_to: i64,
+    /// Whether those below it were given, too, and not noted.
+    pub earlier: bool,
+}
+
 impl FromRow<'_, PgRow> for PartitionRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let last_offset: Option<i64> = row.try_get("last_offset")?;
@@ -89,8 +100,10 @@ const OWNED: &str = "SELECT p.partition, p.generation, p.first_offset, p.next_of
     JOIN journal_partition AS p ON p.partition = mine.partition AND p.generation = mine.generation
         AND p.owner = mine.owner
     ORDER BY p.partition";
-const RAISE: &str = "UPDATE journal_partition SET epoch = $5
-    WHERE partition = $1 AND generation = $2 AND owner = $3 AND epoch = $4 AND epoch < $5";
+const RAISE: &str = "UPDATE journal_partition SET epoch = GREATEST(given_once(epoch), $5)
+    WHERE partition = $1 AND generation = $2 AND owner = $3 AND epoch = $4 RETURNING epoch";
+const GIVEN: &str = "SELECT epoch, folded_to, earlier FROM given_epoch
+    WHERE partition = $1 AND generation = $2 ORDER BY epoch";
 
 /// All partitions that were ever taken.
 pub async fn all(pool: &Pool) -> Result<Vec<PartitionRow>, StoreError> {
@@ -181,17 +194,29 @@ pub async fn advance_rolled(pool: &Pool, progress: &Progress) -> Result<bool, St
     Ok(moved.rows_affected() == 1)
 }
 
-/// Raises the epoch of a partition from the one of `progress`; false where it is another one
-/// by now, or the owner is.
-pub async fn raise_epoch(pool: &Pool, progress: &Progress, epoch: i64) -> Result<bool, StoreError> {
-    let raised = sqlx::query(RAISE)
+/// Gives a partition another epoch than the one of `progress`: one that was never given, and
+/// is at least `least`. `None` where it is another one by now, or the owner is.
+pub async fn raise_epoch(pool: &Pool, progress: &Progress, least: i64) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar(RAISE)
         .bind(progress.partition)
         .bind(progress.generation)
         .bind(&progress.owner[..])
         .bind(progress.epoch)
-        .bind(epoch)
-        .execute(pool)
+        .bind(least)
+        .fetch_optional(pool)
         .await
-        .map_err(|error| StoreError::postgres("raise the epoch of a partition", &error))?;
-    Ok(raised.rows_affected() == 1)
+        .map_err(|error| StoreError::postgres("raise the epoch of a partition", &error))
+}
+
+/// The epochs that were given to a partition, rising.
+pub async fn given_epochs(
+    pool: &Pool,
+    (partition, generation): (Partition, Generation),
+) -> Result<Vec<GivenEpoch>, StoreError> {
+    sqlx::query_as(GIVEN)
+        .bind(partition)
+        .bind(generation)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::postgres("read the epochs of a partition", &error))
 }

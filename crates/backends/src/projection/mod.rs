@@ -205,33 +205,42 @@ impl Projection {
         Ok(found)
     }
 
-    /// The keys of rollups that were folded beyond `folded_to` before `epoch`.
-    pub async fn rollups_above(
+    /// The epochs that a partition's rollups carry, and how far those of each were folded at most.
+    pub async fn rollup_epochs(
         &self,
         (partition, generation): (Partition, Generation),
-        folded_to: i64,
-        epoch: i64,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        const EPOCHS: &str = "SELECT epoch, max(folded_to) FROM usage_hourly_raw
+            WHERE partition = ? AND generation = ? GROUP BY epoch ORDER BY epoch";
+        let query = self.client.query(EPOCHS).bind(partition).bind(generation);
+        within("look for the epochs of rollups", query.fetch_all()).await
+    }
+
+    /// The keys of the rollups of an epoch that were folded beyond `folded_to`.
+    pub async fn rollups_beyond(
+        &self,
+        (partition, generation): (Partition, Generation),
+        (epoch, folded_to): (i64, i64),
     ) -> Result<Vec<UsageKey>, StoreError> {
-        const ABOVE: &str = "SELECT DISTINCT ?fields FROM usage_hourly_raw
-            WHERE partition = ? AND generation = ? AND folded_to > ? AND epoch < ?";
-        let query = self.client.query(ABOVE).bind(partition).bind(generation).bind(folded_to).bind(epoch);
+        const BEYOND: &str = "SELECT DISTINCT ?fields FROM usage_hourly_raw
+            WHERE partition = ? AND generation = ? AND epoch = ? AND folded_to > ?";
+        let query = self.client.query(BEYOND).bind(partition).bind(generation).bind(epoch).bind(folded_to);
         let keys =
             within("look for rollups that the ledger does not know", query.fetch_all::<RollupKeyRow>());
         keys.await?.into_iter().map(RollupKeyRow::into_key).collect()
     }
 
-    /// Removes rollups that were folded beyond `folded_to` before `epoch`, as
+    /// Removes the rollups of an epoch that were folded beyond `folded_to`. It waits, as
     /// [`Projection::remove_events`] does.
-    pub async fn remove_rollups_above(
+    pub async fn remove_rollups_beyond(
         &self,
         (partition, generation): (Partition, Generation),
-        folded_to: i64,
-        epoch: i64,
+        (epoch, folded_to): (i64, i64),
     ) -> Result<(), StoreError> {
         const DELETE: &str = "ALTER TABLE usage_hourly_raw DELETE
-            WHERE partition = ? AND generation = ? AND folded_to > ? AND epoch < ?
+            WHERE partition = ? AND generation = ? AND epoch = ? AND folded_to > ?
             SETTINGS mutations_sync = 2";
-        let query = self.client.query(DELETE).bind(partition).bind(generation).bind(folded_to).bind(epoch);
+        let query = self.client.query(DELETE).bind(partition).bind(generation).bind(epoch).bind(folded_to);
         within("remove rollups that the ledger does not know", query.execute()).await
     }
 

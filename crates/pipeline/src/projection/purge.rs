@@ -8,9 +8,9 @@
 //! asked whether it still knows it.
 
 use weir_backends::StoreError;
-use weir_backends::projection::RollupRow;
 use weir_core::Partition;
 
+use super::lost_rollups::restate;
 use super::queue::{Reached, whole};
 use crate::counting::shared::Shared;
 use crate::world::{Ledger, ProjectionStore, World};
@@ -34,7 +34,7 @@ pub(super) async fn purge<W: World>(
             "removed events that the ledger does not know, or that are written again"
         );
     }
-    restate_rollups(shared, projection, place, (reached.rolled_to, epoch)).await?;
+    restate(shared, projection, (partition, Reached { epoch, ..reached })).await?;
     shared.projection.change(partition, reached.owner, |reached| {
         if reached.purge_from == Some(from) {
             reached.purge_from = None;
@@ -59,31 +59,19 @@ async fn highest<W: World>(
         let rows = shared.ledger.owned(&[whole(partition, reached)]).await?;
         return Ok(rows.iter().any(|row| row.epoch == reached.epoch).then_some(reached.epoch));
     }
-    let epoch = found + 1;
-    if !shared.ledger.raise_epoch(&whole(partition, reached), epoch).await? {
-        return Ok(None);
-    }
-    shared.projection.change(partition, reached.owner, |reached| reached.epoch = epoch);
-    Ok(Some(epoch))
+    raise(shared, (partition, reached), found + 1).await
 }
 
-/// What the ledger says of the keys of unknown rollups is written with this epoch, so that it
-/// wins; then the unknown ones go. Ended between, the next owner finds them again.
-pub(super) async fn restate_rollups<W: World>(
+/// Gives a partition an epoch that was never given, and is at least `least`; `None` when it or the
+/// owner is another one by now.
+pub(super) async fn raise<W: World>(
     shared: &Shared<W>,
-    projection: &W::Projection,
-    place: (Partition, weir_core::Generation),
-    (from, epoch): (i64, i64),
-) -> Result<(), StoreError> {
-    let keys = projection.rollups_above(place, from, epoch).await?;
-    if keys.is_empty() {
-        return Ok(());
+    (partition, reached): (Partition, Reached),
+    least: i64,
+) -> Result<Option<i64>, StoreError> {
+    let raised = shared.ledger.raise_epoch(&whole(partition, reached), least).await?;
+    if let Some(epoch) = raised {
+        shared.projection.change(partition, reached.owner, |now| now.epoch = epoch);
     }
-    let mut restated = shared.ledger.totals_of(place.0, &keys).await?;
-    let totals = std::mem::take(&mut restated.totals);
-    let rows: Vec<_> = totals.into_iter().map(|total| RollupRow::of(&restated, total, epoch)).collect();
-    projection.insert_rollups(&rows).await?;
-    projection.remove_rollups_above(place, from, epoch).await?;
-    tracing::warn!(partition = place.0, found = keys.len(), "removed rollups that the ledger does not know");
-    Ok(())
+    Ok(raised)
 }

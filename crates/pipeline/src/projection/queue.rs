@@ -52,8 +52,6 @@ pub(crate) struct Reached {
     pub(crate) to: i64,
     /// Rows at or above of earlier epochs must go before the first insert.
     pub(crate) purge_from: Option<i64>,
-    /// How far rollups reached when the partition was taken.
-    pub(crate) rolled_to: i64,
     /// Whether something between here and the commits was dropped.
     pub(crate) behind: bool,
     /// About since when the first record that is missing has waited, in milliseconds since 1970.
@@ -65,7 +63,7 @@ impl Reached {
     pub(crate) fn follow(&mut self, row: &PartitionRow) {
         if row.epoch < self.epoch {
             // The ledger went back in time, and the partition is still ours in it.
-            (self.purge_from, self.rolled_to) = (Some(row.projected_to), row.rolled_to);
+            self.purge_from = Some(row.projected_to);
         }
         if row.epoch != self.epoch {
             self.epoch = row.epoch;
@@ -143,7 +141,6 @@ impl ProjectionQueue {
             epoch: row.epoch,
             to: row.projected_to,
             purge_from: Some(row.projected_to),
-            rolled_to: row.rolled_to,
             behind: row.projected_to < row.next_offset,
             behind_since: behind_since.map(Timestamp::millis),
         };
@@ -355,7 +352,6 @@ mod tests {
             epoch: 3,
             to: 10,
             purge_from,
-            rolled_to: 0,
             behind: false,
             behind_since: None,
         };

@@ -14,8 +14,9 @@ use weir_core::Partition;
 
 use super::catch_up::project;
 use super::filling::follow;
-use super::purge::restate_rollups;
-use super::queue::{Reached, whole};
+use super::lost_rollups::restate;
+use super::purge::raise;
+use super::queue::Reached;
 use super::rounds::{Pace, Rounds};
 use crate::counting::shared::Shared;
 use crate::world::{JournalReader, Ledger, ProjectionStore, Runtime, World};
@@ -71,11 +72,13 @@ impl Sweep {
         match shared.projection.reached(row.partition) {
             Some(reached) if reached.purge_from.is_none() && reached.epoch == row.epoch => {
                 self.count(shared, projection, row, reached).await?;
-                // What a frozen process wrote of a time that the ledger has lost, after the purge.
-                let place = (row.partition, row.generation);
-                restate_rollups(shared, projection, place, (reached.rolled_to, reached.epoch)).await
             }
-            _ => Ok(()),
+            _ => return Ok(()),
+        }
+        // What a frozen process wrote of a time that the ledger has lost, after the purge.
+        match shared.projection.reached(row.partition) {
+            Some(reached) => restate(shared, projection, (row.partition, reached)).await,
+            None => Ok(()),
         }
     }
 
@@ -113,11 +116,7 @@ async fn mend<W: World>(
 ) -> Result<(), StoreError> {
     let AcceptedRun { from, to, accepted } = run;
     tracing::error!(partition, from, to, accepted, found, "ClickHouse does not hold what was accepted");
-    let epoch = reached.epoch + 1;
-    if !shared.ledger.raise_epoch(&whole(partition, reached), epoch).await? {
-        return Ok(());
-    }
-    shared.projection.change(partition, reached.owner, |now| now.epoch = epoch);
+    let Some(epoch) = raise(shared, (partition, reached), reached.epoch + 1).await? else { return Ok(()) };
     let reached = Reached { epoch, ..reached };
     let is_whole = project(shared, projection, (partition, reached), (from, to)).await?;
     let place = (partition, reached.generation);

@@ -6,7 +6,7 @@ use weir_backends::StoreError;
 use weir_backends::id_files::RecordedFile;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
-use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::partition::{GivenEpoch, OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
@@ -132,13 +132,16 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         owners: &[Progress],
     ) -> impl Future<Output = Result<Vec<PartitionRow>, StoreError>> + Send;
 
-    /// Raises the epoch of a partition from the one of `from`; false where it, or the owner, is
-    /// another one by now.
+    /// Gives a partition another epoch than the one of `from`: one that was never given, and is at
+    /// least `least`. `None` where it, or the owner, is another one by now.
     fn raise_epoch(
         &self,
         from: &Progress,
-        epoch: i64,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+        least: i64,
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+
+    /// The epochs that were given to a partition, rising.
+    fn given_epochs(&self, place: Place) -> impl Future<Output = Result<Vec<GivenEpoch>, StoreError>> + Send;
 
     /// The id of the filling of the projection that the ledger believes in.
     fn projection_id(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;

@@ -42,19 +42,21 @@ pub trait ProjectionStore: Send + Sync + 'static {
         span: (i64, i64),
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// The keys of rollups that were folded beyond `folded_to` before `epoch`.
-    fn rollups_above(
+    /// The epochs that a partition's rollups carry, and how far those of each were folded at most.
+    fn rollup_epochs(&self, place: Place)
+    -> impl Future<Output = Result<Vec<(i64, i64)>, StoreError>> + Send;
+
+    /// The keys of the rollups of an epoch that were folded beyond an offset.
+    fn rollups_beyond(
         &self,
         place: Place,
-        folded_to: i64,
-        epoch: i64,
+        beyond: (i64, i64),
     ) -> impl Future<Output = Result<Vec<UsageKey>, StoreError>> + Send;
 
-    /// Removes rollups that were folded beyond `folded_to` before `epoch`.
-    fn remove_rollups_above(
+    /// Removes the rollups of an epoch that were folded beyond an offset.
+    fn remove_rollups_beyond(
         &self,
         place: Place,
-        folded_to: i64,
-        epoch: i64,
+        beyond: (i64, i64),
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -16,7 +16,7 @@ use weir_backends::journal::{
 };
 use weir_backends::ledger::chain::{self, BatchExceptions};
 use weir_backends::ledger::commit::{self, Commit, CommitAnswer};
-use weir_backends::ledger::partition::{self, OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::partition::{self, GivenEpoch, OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::{self, AcceptedRun};
 use weir_backends::ledger::rollup::{self, Rollup};
 use weir_backends::ledger::standing::{self, FoldedTo, SeriesKey};
@@ -251,17 +251,16 @@ impl ProjectionStore for Projection {
         Projection::count_positions(self, place, span).await
     }
 
-    async fn rollups_above(
-        &self,
-        place: Place,
-        folded_to: i64,
-        epoch: i64,
-    ) -> Result<Vec<UsageKey>, StoreError> {
-        Projection::rollups_above(self, place, folded_to, epoch).await
+    async fn rollup_epochs(&self, place: Place) -> Result<Vec<(i64, i64)>, StoreError> {
+        Projection::rollup_epochs(self, place).await
     }
 
-    async fn remove_rollups_above(&self, place: Place, folded_to: i64, epoch: i64) -> Result<(), StoreError> {
-        Projection::remove_rollups_above(self, place, folded_to, epoch).await
+    async fn rollups_beyond(&self, place: Place, beyond: (i64, i64)) -> Result<Vec<UsageKey>, StoreError> {
+        Projection::rollups_beyond(self, place, beyond).await
+    }
+
+    async fn remove_rollups_beyond(&self, place: Place, beyond: (i64, i64)) -> Result<(), StoreError> {
+        Projection::remove_rollups_beyond(self, place, beyond).await
     }
 }
 
@@ -400,8 +399,12 @@ impl Ledger for PostgresLedger {
         within(ANSWER_WITHIN, partition::owned(&self.pool, owners)).await
     }
 
-    async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
-        within(ANSWER_WITHIN, partition::raise_epoch(&self.pool, from, epoch)).await
+    async fn raise_epoch(&self, from: &Progress, least: i64) -> Result<Option<i64>, StoreError> {
+        within(ANSWER_WITHIN, partition::raise_epoch(&self.pool, from, least)).await
+    }
+
+    async fn given_epochs(&self, place: Place) -> Result<Vec<GivenEpoch>, StoreError> {
+        within(ANSWER_WITHIN, partition::given_epochs(&self.pool, place)).await
     }
 
     async fn projection_id(&self) -> Result<Option<String>, StoreError> {

@@ -6,7 +6,7 @@ use weir_backends::StoreError;
 use weir_backends::id_files::RecordedFile;
 use weir_backends::journal::Fingerprint;
 use weir_backends::ledger::chain::BatchExceptions;
-use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::partition::{GivenEpoch, OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_core::{ContentSum, Generation, Hash128, Homes, Partition, TenantId, Timestamp};
 use weir_metering::catalogue::{Catalogue, TenantFacts};
@@ -31,6 +31,8 @@ pub(crate) struct PartitionLine {
     pub(crate) taken_with: Option<OwnerToken>,
     /// How often the row was taken.
     pub(crate) takings: u64,
+    /// Its rows of `given_epoch`, rising.
+    pub(crate) given: Vec<GivenEpoch>,
 }
 
 impl PartitionLine {
@@ -48,7 +50,13 @@ impl PartitionLine {
             rolled_to: first_offset,
             epoch: 0,
         };
-        Self { row, owner: None, taken_with: None, takings: 0 }
+        Self { row, owner: None, taken_with: None, takings: 0, given: Vec::new() }
+    }
+
+    /// Sets the epoch, which is noted.
+    fn give(&mut self, epoch: i64) {
+        self.row.epoch = epoch;
+        self.given.push(GivenEpoch { epoch, folded_to: self.row.folded_to, earlier: false });
     }
 }
 
@@ -160,11 +168,10 @@ impl Ledger {
         moves
     }
 
-    /// `raise_epoch`.
-    pub(crate) fn raise_epoch(&mut self, from: &Progress, epoch: i64) -> bool {
-        let Some(line) = self.owned(from).filter(|line| line.row.epoch < epoch) else { return false };
-        line.row.epoch = epoch;
-        true
+    /// `given_epochs`.
+    pub(crate) fn given_epochs(&self, (partition, generation): (Partition, Generation)) -> Vec<GivenEpoch> {
+        let line = self.partitions.get(&partition).filter(|line| line.row.generation == generation);
+        line.map_or_else(Vec::new, |line| line.given.clone())
     }
 
     /// `owned`.
@@ -221,10 +228,17 @@ impl Servers {
         for line in partitions.values_mut() {
             let row = &mut line.row;
             (row.projected_to, row.rolled_to) = (row.first_offset, row.first_offset);
-            row.epoch = self.epoch_after(row.epoch);
+            line.give(self.epoch_after(line.row.epoch));
         }
         self.ledger.partitions = partitions;
         true
+    }
+
+    /// `raise_epoch`.
+    pub(crate) fn raise_epoch(&mut self, from: &Progress, least: i64) -> Option<i64> {
+        let epoch = self.epoch_after(from.epoch).max(least);
+        self.ledger.owned(from)?.give(epoch);
+        Some(epoch)
     }
 
     /// `take`.
@@ -240,7 +254,7 @@ impl Servers {
         let fresh = || PartitionLine::new(partition, generation, first_offset);
         let line = self.ledger.partitions.entry(partition).or_insert_with(fresh);
         line.takings += 1;
-        line.row.epoch = epoch;
+        line.give(epoch);
         (line.owner, line.taken_with) = (Some(owner), Some(owner));
         if counted {
             line.owner = Some(u128::from(line.takings).to_be_bytes());

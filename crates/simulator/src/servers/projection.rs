@@ -2,6 +2,7 @@
 //! truth, an insert that failed may have happened in part, and everything may be dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use weir_backends::StoreError;
 use weir_backends::projection::{EventRow, RollupRow, StoredEvent};
@@ -145,17 +146,31 @@ impl Servers {
         Ok(u64::try_from(self.projection.events.range(span).count()).unwrap_or(0))
     }
 
-    /// `rollups_above`.
-    pub(crate) fn rollups_above(
+    /// `rollup_epochs`.
+    pub(crate) fn rollup_epochs(&self, place: Place) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.projection.is_there("look for the epochs of rollups")?;
+        if self.mistaken(Mutation::KeepLostRollups) {
+            return Ok(Vec::new());
+        }
+        let ours = self.projection.rollups.iter().filter(|(key, _)| (key.5, key.4) == place);
+        let mut found = BTreeMap::new();
+        for (epoch, folded_to) in ours.flat_map(|(_, rows)| rows.keys().copied()) {
+            let most = found.entry(epoch).or_insert(folded_to);
+            *most = folded_to.max(*most);
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// `rollups_beyond`.
+    pub(crate) fn rollups_beyond(
         &self,
         place: Place,
-        folded_to: i64,
-        epoch: i64,
+        (epoch, folded_to): (i64, i64),
     ) -> Result<Vec<UsageKey>, StoreError> {
         self.projection.is_there("look for rollups")?;
-        let above = |(key, rows): (&RollupKey, &BTreeMap<(i64, i64), RollupRow>)| {
-            let unknown = rows.keys().any(|version| is_above(*version, folded_to, epoch));
-            if (key.5, key.4) != place || !unknown {
+        let lost = (Bound::Excluded((epoch, folded_to)), Bound::Included((epoch, i64::MAX)));
+        let beyond = |(key, rows): (&RollupKey, &BTreeMap<(i64, i64), RollupRow>)| {
+            if (key.5, key.4) != place || rows.range(lost).next().is_none() {
                 return None;
             }
             Some(UsageKey {
@@ -165,25 +180,20 @@ impl Servers {
                 dimensions: key.3.clone(),
             })
         };
-        Ok(self.projection.rollups.iter().filter_map(above).collect())
+        Ok(self.projection.rollups.iter().filter_map(beyond).collect())
     }
 
-    /// `remove_rollups_above`.
-    pub(crate) fn remove_rollups_above(
+    /// `remove_rollups_beyond`.
+    pub(crate) fn remove_rollups_beyond(
         &mut self,
         place: Place,
-        folded_to: i64,
-        epoch: i64,
+        (epoch, folded_to): (i64, i64),
     ) -> Result<(), StoreError> {
         self.projection.is_there("remove rollups")?;
         for (_, rows) in self.projection.rollups.iter_mut().filter(|(key, _)| (key.5, key.4) == place) {
-            rows.retain(|version, _| !is_above(*version, folded_to, epoch));
+            rows.retain(|version, _| version.0 != epoch || version.1 <= folded_to);
         }
         self.projection.rollups.retain(|_, rows| !rows.is_empty());
         Ok(())
     }
-}
-
-fn is_above((epoch, folded_to): (i64, i64), beyond: i64, before: i64) -> bool {
-    folded_to > beyond && epoch < before
 }

@@ -4,7 +4,7 @@ use weir_backends::StoreError;
 use weir_backends::id_files::RecordedFile;
 use weir_backends::ledger::chain::BatchExceptions;
 use weir_backends::ledger::commit::{Commit, CommitAnswer};
-use weir_backends::ledger::partition::{OwnerToken, PartitionRow, Progress};
+use weir_backends::ledger::partition::{GivenEpoch, OwnerToken, PartitionRow, Progress};
 use weir_backends::ledger::projecting::AcceptedRun;
 use weir_backends::ledger::rollup::Rollup;
 use weir_backends::ledger::standing::{FoldedTo, SeriesKey};
@@ -198,10 +198,18 @@ impl Ledger for SimLedger {
         self.ask("owned", String::new, work).await
     }
 
-    async fn raise_epoch(&self, from: &Progress, epoch: i64) -> Result<bool, StoreError> {
+    async fn raise_epoch(&self, from: &Progress, least: i64) -> Result<Option<i64>, StoreError> {
         let from = *from;
-        let work = move |servers: &mut Servers| Ok(servers.ledger.raise_epoch(&known(servers, from), epoch));
-        self.ask("raise the epoch", || format!("{} to {epoch}", from.partition), work).await
+        let work = move |servers: &mut Servers| {
+            let from = known(servers, from);
+            Ok(servers.raise_epoch(&from, least))
+        };
+        self.ask("raise the epoch", || format!("{} to {least}", from.partition), work).await
+    }
+
+    async fn given_epochs(&self, place: Place) -> Result<Vec<GivenEpoch>, StoreError> {
+        let work = move |servers: &mut Servers| Ok(servers.ledger.given_epochs(place));
+        self.ask("given epochs", || place.0.to_string(), work).await
     }
 
     async fn projection_id(&self) -> Result<Option<String>, StoreError> {

@@ -84,20 +84,20 @@ impl ProjectionStore for SimProjection {
         self.0.call(Server::Projection, "count positions", || format!("{} {span:?}", place.0), work).await
     }
 
-    async fn rollups_above(
-        &self,
-        place: Place,
-        folded_to: i64,
-        epoch: i64,
-    ) -> Result<Vec<UsageKey>, StoreError> {
-        let work = move |servers: &mut Servers| servers.rollups_above(place, folded_to, epoch);
-        let detail = || format!("{} {folded_to} before epoch {epoch}", place.0);
-        self.0.call(Server::Projection, "rollups above", detail, work).await
+    async fn rollup_epochs(&self, place: Place) -> Result<Vec<(i64, i64)>, StoreError> {
+        let work = move |servers: &mut Servers| servers.rollup_epochs(place);
+        self.0.call(Server::Projection, "rollup epochs", || place.0.to_string(), work).await
     }
 
-    async fn remove_rollups_above(&self, place: Place, folded_to: i64, epoch: i64) -> Result<(), StoreError> {
-        let work = move |servers: &mut Servers| servers.remove_rollups_above(place, folded_to, epoch);
-        let detail = || format!("{} {folded_to} before epoch {epoch}", place.0);
-        self.0.call(Server::Projection, "remove rollups above", detail, work).await
+    async fn rollups_beyond(&self, place: Place, beyond: (i64, i64)) -> Result<Vec<UsageKey>, StoreError> {
+        let work = move |servers: &mut Servers| servers.rollups_beyond(place, beyond);
+        let detail = || format!("{} epoch {} beyond {}", place.0, beyond.0, beyond.1);
+        self.0.call(Server::Projection, "rollups beyond", detail, work).await
+    }
+
+    async fn remove_rollups_beyond(&self, place: Place, beyond: (i64, i64)) -> Result<(), StoreError> {
+        let work = move |servers: &mut Servers| servers.remove_rollups_beyond(place, beyond);
+        let detail = || format!("{} epoch {} beyond {}", place.0, beyond.0, beyond.1);
+        self.0.call(Server::Projection, "remove rollups beyond", detail, work).await
     }
 }
