@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fuzzes the decoders: one target after the other, each for SECONDS seconds, in one process. What
-# is found is kept in fuzz/artifacts, inputs that reach new code in fuzz/corpus; a line for each
+# Fuzzes the decoders: one target after the other, each for SECONDS seconds of a processor, in one
+# process, however busy the machine is. What is found is kept in fuzz/artifacts, inputs that reach new code in fuzz/corpus; a line for each
 # run goes into fuzz/log.tsv. Use: fuzz/run.sh [SECONDS [TARGET…]]
 set -eu
 cd "$(dirname "$0")"
@@ -40,14 +40,23 @@ words_of() {
     esac
 }
 
+# Sets `processor` to the seconds of a processor that what was started here has taken so far.
+look_at_processor() {
+    times >artifacts/times
+    processor=$(awk 'END { split($1, u, "m"); split($2, s, "m"); print int(60 * (u[1] + s[1]) + u[2] + s[2]) }' artifacts/times)
+}
+
 fuzz() {
     target=$1
     mkdir -p "corpus/$target" artifacts
     began=$(date +%s)
+    look_at_processor
+    ends=$((processor + seconds))
     executed=0
     found=0
     while :; do
-        left=$((began + seconds - $(date +%s)))
+        look_at_processor
+        left=$((ends - processor))
         [ "$left" -gt 0 ] || break
         result=0
         WEIR_FUZZ_TARGET=$target "$program" "corpus/$target" "seeds/$target" \
@@ -59,10 +68,12 @@ fuzz() {
         [ "$result" -eq 0 ] || { found=1; break; }
     done
     taken=$(($(date +%s) - began))
+    look_at_processor
+    spent=$((processor - ends + seconds))
     last=$(grep -E '^#[0-9]+' "artifacts/$target.log" | tail -1)
     edges=$(echo "$last" | sed -n 's/.* cov: \([0-9]*\).*/\1/p')
     inputs=$(echo "$last" | sed -n 's/.* corp: \([0-9]*\).*/\1/p')
-    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$target" "$taken" "$executed" \
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$target" "$taken" "$spent" "$executed" \
         "${edges:-0}" "${inputs:-0}" "$found" | tee -a log.tsv
     [ "$found" -eq 0 ] || {
         tail -40 "artifacts/$target.log" >&2
@@ -72,6 +83,6 @@ fuzz() {
 }
 
 failed=0
-printf 'ended\ttarget\tseconds\texecuted\tedges\tinputs\tfound\n'
+printf 'ended\ttarget\tseconds\tprocessor\texecuted\tedges\tinputs\tfound\n'
 for target in ${*:-$all}; do fuzz "$target"; done
 exit "$((failed > 0))"

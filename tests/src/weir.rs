@@ -213,7 +213,23 @@ fn binary() -> Result<PathBuf> {
         "{} does not exist: run `make build`, or `cargo build --bin weir`",
         binary.display()
     );
+    // Shown where the test fails: cargo builds no program for the tests of another package.
+    if let Some(changed) = changed_since(&binary) {
+        let (binary, changed) = (binary.display(), changed.display());
+        eprintln!("{binary} is older than {changed}: run `make build`, or `cargo build --bin weir`");
+    }
     Ok(binary)
+}
+
+/// A file that the program was built from and that has changed since. Cargo lists them beside it.
+fn changed_since(binary: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(binary.with_extension("d")).ok()?;
+    let changed_at = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+    let built_at = changed_at(binary)?;
+    // A space within a name has a backslash before it.
+    let sources = text.split_once(": ")?.1.trim().replace("\\ ", "\0");
+    let mut sources = sources.split(' ').map(|name| PathBuf::from(name.replace('\0', " ")));
+    sources.find(|source| changed_at(source).is_some_and(|at| at > built_at))
 }
 
 /// A port that nothing listens on now.

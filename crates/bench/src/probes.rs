@@ -1,6 +1,7 @@
 //! Probes: single events of tenants of their own, sent beside any load, of which it is known when
 //! Kafka acknowledged each, when a quota answer first had seen it, and when ClickHouse first
-//! showed it. A tenant's probes are counted in their order, so a count says which have been seen.
+//! showed it. A tenant's probes are counted in their order, so a count says which have been seen;
+//! ClickHouse gets them in the order of their offsets, so the highest says it there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use weir_load::answers::quota_request;
 use weir_load::connection::{Connection, Request};
 use weir_load::kafka::ToKafka;
-use weir_load::sender::Sender;
+use weir_load::sender::{Acknowledged, Sender};
 use weir_load::{Event, Kind, Totals, tenant_id};
 
 use crate::open_house::used;
@@ -18,7 +19,7 @@ use crate::open_house::used;
 /// How often the quota of a probe's tenant is asked for: the precision of what is measured.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How often ClickHouse is asked: what it takes to answer is part of the load.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after the last probe all of them must have been seen.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The first half of a probe's id; no load has this seed.
@@ -66,8 +67,9 @@ impl Seen {
     }
 }
 
-/// Moments at which a tenant's count was first seen to be at least so much.
-type Sightings = Vec<(Instant, u64)>;
+/// Moments at which something of a tenant that rises, a count or an offset, was first seen to be at
+/// least so much.
+type Sightings<T> = Vec<(Instant, T)>;
 
 /// Sends probes and waits until all of them were seen everywhere.
 pub(crate) fn run(places: &Places, probing: &Probing) -> Result<Seen> {
@@ -78,17 +80,19 @@ pub(crate) fn run(places: &Places, probing: &Probing) -> Result<Seen> {
         let looking =
             places.clickhouse.as_ref().map(|address| scope.spawn(|| look(address, &probing.tenants, &stop)));
         let acknowledged = send(places, probing);
-        wait_for_the_last(places, probing, acknowledged.as_ref().map_or(0, |sent| sent[0].len()), &stop);
+        wait_for_the_last(places, probing, acknowledged.as_deref().unwrap_or_default(), &stop);
         let answers: Result<Vec<_>> = asking.into_iter().map(joined).collect();
         let views = looking.map(joined).transpose();
         Ok::<_, anyhow::Error>((acknowledged?, answers?, views?))
     })?;
     let sent = acknowledged.first().map_or(0, Vec::len);
     let mut seen = Seen { sent: probing.before + u64::try_from(sent)?, ..Seen::default() };
-    for (at, moments) in acknowledged.iter().enumerate() {
-        seen.answered.push(delays(moments, probing.before, &answers[at])?);
+    for (tenant, acknowledged) in acknowledged.iter().enumerate() {
+        let moments = acknowledged.iter().map(|one| one.at);
+        seen.answered.push(delays(moments.clone().zip(probing.before + 1..), &answers[tenant])?);
         if let Some(views) = &views {
-            seen.visible.extend(delays(moments, probing.before, &views[at])?);
+            let offsets = acknowledged.iter().map(|one| one.offset);
+            seen.visible.extend(delays(moments.zip(offsets), &views[tenant])?);
         }
     }
     Ok(seen)
@@ -122,8 +126,9 @@ fn probe(tenant: u32, number: u64) -> Event {
     }
 }
 
-/// Sends a round of probes, one of each tenant, until the time is over; when each was acknowledged.
-fn send(places: &Places, probing: &Probing) -> Result<Vec<Vec<Instant>>> {
+/// Sends a round of probes, one of each tenant, until the time is over; when and where each was
+/// acknowledged, by tenant.
+fn send(places: &Places, probing: &Probing) -> Result<Vec<Vec<Acknowledged>>> {
     let sender = Sender::connect(&places.to, 0)?;
     let mut acknowledged = vec![Vec::new(); probing.tenants.len()];
     let began = Instant::now();
@@ -132,7 +137,7 @@ fn send(places: &Places, probing: &Probing) -> Result<Vec<Vec<Instant>>> {
     while began.elapsed() < probing.lasting {
         for (at, tenant) in probing.tenants.iter().enumerate() {
             thread::sleep(due.saturating_sub(began.elapsed()));
-            acknowledged[at].push(sender.send(&probe(*tenant, number))?.at);
+            acknowledged[at].push(sender.send(&probe(*tenant, number))?);
             due += probing.every;
         }
         number += 1;
@@ -142,8 +147,10 @@ fn send(places: &Places, probing: &Probing) -> Result<Vec<Vec<Instant>>> {
 }
 
 /// Tells the watchers to stop when the last probes have been seen, or nobody believes in it any more.
-fn wait_for_the_last(places: &Places, probing: &Probing, sent: usize, stop: &AtomicBool) {
-    let all = probing.before + u64::try_from(sent).unwrap_or(0);
+fn wait_for_the_last(places: &Places, probing: &Probing, sent: &[Vec<Acknowledged>], stop: &AtomicBool) {
+    let rounds = sent.first().map_or(0, Vec::len);
+    let all = probing.before + u64::try_from(rounds).unwrap_or(0);
+    let last: Vec<_> = sent.iter().map(|sent| sent.last().map_or(-1, |last| last.offset)).collect();
     let deadline = Instant::now() + PATIENCE;
     let done = || -> Result<bool> {
         let mut connection = Connection::open(&places.api.0)?;
@@ -154,12 +161,12 @@ fn wait_for_the_last(places: &Places, probing: &Probing, sent: usize, stop: &Ato
             }
         }
         let Some(address) = &places.clickhouse else { return Ok(true) };
-        let counts =
-            counts(&mut Connection::open(address)?, &question(address, &probing.tenants), &probing.tenants)?;
-        Ok(counts.iter().all(|count| *count >= all))
+        let before: Vec<_> = last.iter().map(|last| last - 1).collect();
+        let highest = highest(&mut Connection::open(address)?, address, &probing.tenants, &before)?;
+        Ok(highest.iter().zip(&last).all(|(highest, last)| highest >= last))
     };
     // An error is the watchers' to tell: they ask the same.
-    while sent > 0 && Instant::now() < deadline && matches!(done(), Ok(false)) {
+    while rounds > 0 && Instant::now() < deadline && matches!(done(), Ok(false)) {
         thread::sleep(Duration::from_millis(100));
     }
     thread::sleep(2 * LOOK_EVERY + Duration::from_millis(200));
@@ -167,7 +174,7 @@ fn wait_for_the_last(places: &Places, probing: &Probing, sent: usize, stop: &Ato
 }
 
 /// Watches a tenant's quota.
-fn ask(places: &Places, tenant: u32, stop: &AtomicBool) -> Result<Sightings> {
+fn ask(places: &Places, tenant: u32, stop: &AtomicBool) -> Result<Sightings<u64>> {
     let (address, key) = &places.api;
     let request = quota_request(address, key, tenant, 0);
     let mut connection = Connection::open(address).context("reach the API")?;
@@ -185,19 +192,18 @@ fn ask(places: &Places, tenant: u32, stop: &AtomicBool) -> Result<Sightings> {
 }
 
 /// Watches ClickHouse, for all tenants at once.
-fn look(address: &str, tenants: &[u32], stop: &AtomicBool) -> Result<Vec<Sightings>> {
-    let question = question(address, tenants);
+fn look(address: &str, tenants: &[u32], stop: &AtomicBool) -> Result<Vec<Sightings<i64>>> {
     let mut connection = Connection::open(address).context("reach ClickHouse")?;
     let mut sightings = vec![Vec::new(); tenants.len()];
-    let mut highest = vec![0; tenants.len()];
+    let mut seen = vec![-1; tenants.len()];
     while !stop.load(Ordering::Acquire) {
         let began = Instant::now();
-        let now = counts(&mut connection, &question, tenants)?;
+        let now = highest(&mut connection, address, tenants, &seen)?;
         let at = Instant::now();
-        for (tenant, count) in now.into_iter().enumerate() {
-            if count > highest[tenant] {
-                highest[tenant] = count;
-                sightings[tenant].push((at, count));
+        for (tenant, offset) in now.into_iter().enumerate() {
+            if offset > seen[tenant] {
+                seen[tenant] = offset;
+                sightings[tenant].push((at, offset));
             }
         }
         thread::sleep(LOOK_EVERY.saturating_sub(began.elapsed()));
@@ -205,41 +211,42 @@ fn look(address: &str, tenants: &[u32], stop: &AtomicBool) -> Result<Vec<Sightin
     Ok(sightings)
 }
 
-/// How many events each tenant has. Nothing is written twice here, where nothing fails.
-fn question(address: &str, tenants: &[u32]) -> Request {
-    let names: Vec<_> = tenants.iter().map(|tenant| format!("'{}'", tenant_id(*tenant))).collect();
-    let body = format!(
-        "SELECT tenant, count() FROM weir.events_raw WHERE tenant IN ({}) \
-         GROUP BY tenant FORMAT TabSeparated",
-        names.join(", ")
-    );
-    Request::new("POST", address, "/", &[], &body)
-}
-
-fn counts(connection: &mut Connection, question: &Request, tenants: &[u32]) -> Result<Vec<u64>> {
-    let (status, body) = connection.ask(question).context("ask ClickHouse")?;
+/// The highest offset of each tenant's events; where none is above what was seen, 0 or that.
+fn highest(connection: &mut Connection, address: &str, tenants: &[u32], seen: &[i64]) -> Result<Vec<i64>> {
+    // Each with a bound of its own, so that older parts are not read.
+    let one = |(number, (tenant, seen)): (usize, (&u32, &i64))| {
+        let tenant = tenant_id(*tenant);
+        format!(
+            "SELECT {number}, max(offset) FROM weir.events_raw WHERE tenant = '{tenant}' AND offset > {seen}"
+        )
+    };
+    let parts: Vec<_> = tenants.iter().zip(seen).enumerate().map(one).collect();
+    let body = format!("{} FORMAT TabSeparated", parts.join(" UNION ALL "));
+    let (status, body) =
+        connection.ask(&Request::new("POST", address, "/", &[], &body)).context("ask ClickHouse")?;
     let text = String::from_utf8_lossy(body);
     ensure!(status == 200, "ClickHouse answered {status}: {text}");
-    let count = |tenant: &u32| {
-        let line = text
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .find(|(name, _)| *name == tenant_id(*tenant));
-        line.map_or(Ok(0), |(_, count)| count.parse().with_context(|| format!("a count: {count}")))
-    };
-    tenants.iter().map(count).collect()
+    let mut found = vec![0; tenants.len()];
+    for line in text.lines() {
+        let (number, offset) = line.split_once('\t').with_context(|| format!("an offset: {line}"))?;
+        let place = number.parse().ok().and_then(|number: usize| found.get_mut(number));
+        *place.with_context(|| format!("a number: {line}"))? = offset.parse().context("an offset")?;
+    }
+    Ok(found)
 }
 
-/// From each acknowledgement to the first sighting that has counted it.
-fn delays(acknowledged: &[Instant], before: u64, sightings: &Sightings) -> Result<Vec<Duration>> {
-    let mut delays = Vec::with_capacity(acknowledged.len());
-    for (number, at) in (before..).zip(acknowledged) {
-        let first = sightings.partition_point(|(_, count)| *count <= number);
+/// From each acknowledgement to the first sighting that has reached what it is waited for.
+fn delays<T: Copy + PartialOrd>(
+    waited_for: impl Iterator<Item = (Instant, T)>,
+    sightings: &Sightings<T>,
+) -> Result<Vec<Duration>> {
+    let delay = |(number, (at, least)): (usize, (Instant, T))| {
+        let first = sightings.partition_point(|(_, reached)| *reached < least);
         let (seen, _) = sightings.get(first).with_context(|| format!("probe {number} was never seen"))?;
         // It may have been seen before its sender knew that it is in Kafka.
-        delays.push(seen.saturating_duration_since(*at));
-    }
-    Ok(delays)
+        Ok(seen.saturating_duration_since(at))
+    };
+    waited_for.enumerate().map(delay).collect()
 }
 
 #[cfg(test)]
@@ -251,9 +258,9 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let sightings = vec![(at(5), 6), (at(30), 7), (at(40), 9)];
-        // Probes 5, 6, 7, 8 of a tenant that had five before.
-        let found = delays(&[at(1), at(10), at(20), at(50)], 5, &sightings).unwrap();
+        // Probes 5, 6, 7, 8 of a tenant that had five before: seen when 6, 7, 8, 9 are counted.
+        let found = delays([at(1), at(10), at(20), at(50)].into_iter().zip(6..), &sightings).unwrap();
         assert_eq!(found, [4, 20, 20, 0].map(Duration::from_millis));
-        assert!(delays(&[at(1)], 9, &sightings).is_err());
+        assert!(delays([at(1)].into_iter().zip(10..), &sightings).is_err());
     }
 }
