@@ -75,8 +75,8 @@ pub struct MutationCase {
 /// All of them.
 pub const MUTATIONS: &[MutationCase] = &[
     case(Mutation::NoOwnerToken, "no-owner-token", "the commit does not compare the owner's token", 200),
-    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 5_000),
-    case(Mutation::CounterEpoch, "counter-epoch", "epochs are a counter in the ledger", 5_000),
+    case(Mutation::CounterToken, "counter-token", "owner tokens are a counter in the ledger", 1_000),
+    case(Mutation::CounterEpoch, "counter-epoch", "epochs are a counter in the ledger", 2_000),
     case(
         Mutation::CounterVersion,
         "counter-version",
@@ -168,7 +168,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::NamesNotKept,
         "names-not-kept",
         "widening keeps no home for a name that has limits, but no tenant yet",
-        5_000,
+        1_000,
     ),
 ];
 

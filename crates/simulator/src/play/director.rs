@@ -144,7 +144,7 @@ impl Play {
     }
 
     /// Lets the tasks run, then decides one thing; true when the next act's turn has come.
-    fn decide(&mut self, acts: bool) -> bool {
+    pub(crate) fn decide(&mut self, acts: bool) -> bool {
         self.executor.run_until_idle();
         if self.errand_by_chance() {
             return false;

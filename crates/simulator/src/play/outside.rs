@@ -44,6 +44,9 @@ impl Play {
             Act::Void(back) => self.void(*back),
             Act::CreateTenant(number) => self.create_tenant(*number),
             Act::Pass(ms) => self.pass(*ms),
+            Act::Wait(decisions) => (0..*decisions).for_each(|_| {
+                self.decide(false);
+            }),
             Act::BrokerClock(wrong_ms) => {
                 self.broker_wrong_ms = *wrong_ms;
                 self.pass(0);
@@ -55,6 +58,13 @@ impl Play {
             }
             Act::Freeze(host) => self.freeze(*host),
             Act::Thaw(host) => self.thaw(*host),
+            Act::Late(host, what, decisions) => {
+                if let Some(life) = &self.hosts.hosts[*host].life {
+                    let mut state = self.stage.state();
+                    let until_step = state.step + decisions;
+                    state.late.insert((life.pid, what), until_step);
+                }
+            }
             Act::Move(partition, host) => {
                 if self.hosts.is_live(*host) {
                     self.hosts.assign(*partition, *host);

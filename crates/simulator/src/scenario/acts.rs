@@ -30,6 +30,8 @@ pub enum Act {
     CreateTenant(usize),
     /// Time passes, in milliseconds.
     Pass(i64),
+    /// Nothing comes from outside for so many decisions.
+    Wait(u64),
     /// The broker's clock is wrong by so many milliseconds from now on.
     BrokerClock(i64),
     /// A process dies.
@@ -38,6 +40,8 @@ pub enum Act {
     Freeze(usize),
     /// A process goes on.
     Thaw(usize),
+    /// Calls of a kind that a process makes within so many decisions arrive only after them.
+    Late(usize, &'static str, u64),
     /// A partition is given to a process.
     Move(i32, usize),
     /// A server is away (0 journal, 1 ledger, 2 projection) for so many milliseconds.
@@ -158,28 +162,6 @@ impl Script {
         }
         self
     }
-
-    /// The same, and in some of them the topic is widened, while producers go on by both numbers of
-    /// partitions. From a chance of its own, so that the other scripts stay as they are. Not where the
-    /// ledger goes back: tenants that were lost may then live elsewhere, which the oracle cannot tell.
-    pub(crate) fn widened(mut self, cast: &Cast, chance: &mut Chance) -> Self {
-        let goes_back = |act: &Act| matches!(act, Act::Recreate(_) | Act::Restore(_));
-        if self.acts.iter().any(goes_back) || !chance.per_mille(250) {
-            return self;
-        }
-        let at = chance.index(self.acts.len() + 1);
-        for act in &mut self.acts[at..] {
-            if let Act::Produce(draft, by_key @ None) = act
-                && chance.per_mille(400)
-            {
-                *by_key = Some(cast.first_home(&draft.tenant));
-            }
-        }
-        self.acts.insert(at, Act::WidenTopic(i32::try_from(chance.between(1, 3)).unwrap_or(1)));
-        let next = (at + 1 + chance.index(6)).min(self.acts.len());
-        self.acts.insert(next, Act::WidenLedger);
-        self
-    }
 }
 
 fn act(cast: &Cast, troubles: &Troubles, number: &mut u64, chance: &mut Chance, acts: &mut Vec<Act>) {
@@ -262,6 +244,11 @@ fn limits(cast: &Cast, chance: &mut Chance, number: i64) -> Act {
     let tenant = chance.pick(&cast.tenants).name.clone();
     // Sometimes an old revision comes late.
     let revision = if chance.per_mille(850) { number + 1 } else { chance.between(1, 30) };
+    limits_of(tenant, revision, chance)
+}
+
+/// Limits of some meters, of any size.
+pub(super) fn limits_of(tenant: String, revision: i64, chance: &mut Chance) -> Act {
     let mut limits = Vec::new();
     for meter in LIMITED {
         if chance.per_mille(450) {

@@ -6,6 +6,7 @@ mod cast;
 mod events;
 mod plans;
 mod plots;
+mod widening;
 
 pub(crate) use acts::Script;
 pub use acts::{Act, Change};

@@ -33,19 +33,22 @@ impl Script {
             0 | 1 if cast.billed => many_bill_at_once(cast, chance),
             2 if cast.billed => numbers_are_lost(cast, chance),
             0 => others_are_created_after_a_restore(cast, chance),
-            _ => an_owner_sleeps_through_a_restore(cast, chance),
+            _ => an_owner_sleeps(cast, chance),
         };
         // Tenants are created only once, most of them soon: nobody else is in between.
         let begins = matches!(plot.get(1), Some(Act::CreateTenant(_)));
+        // Whom a plot creates later was not there before.
+        self.acts.retain(|act| begins || !matches!(act, Act::CreateTenant(_)) || !plot.contains(act));
         // A partition that is made anew is the end: a ledger that went back would not know of it.
         let anew = self.acts.iter().position(|act| matches!(act, Act::Recreate(_)));
         let mut end = anew.unwrap_or(self.acts.len());
         let mut at = if begins { 0 } else { chance.index(end + 1) };
-        // What else happens goes on in between.
+        // What else happens goes on in between, unless the plot lets pass what it needs itself.
+        let waits = plot.iter().any(|act| matches!(act, Act::Wait(_)));
         for act in plot {
             self.acts.insert(at, act);
             end += 1;
-            let others = if begins { 0 } else { chance.index(3) };
+            let others = if begins || waits { 0 } else { chance.index(3) };
             at = (at + 1 + others).min(end);
         }
         self
@@ -53,7 +56,7 @@ impl Script {
 }
 
 /// Time in which what is under way goes on: an answer or two for each.
-fn meanwhile(chance: &mut Chance, steps: i64) -> impl Iterator<Item = Act> + use<> {
+pub(super) fn meanwhile(chance: &mut Chance, steps: i64) -> impl Iterator<Item = Act> + use<> {
     (0..chance.between(0, steps)).map(|_| Act::Pass(200))
 }
 
@@ -93,8 +96,7 @@ fn others_are_created_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec<A
     acts.extend([Act::Restore(false), Act::CreateTenant(other)]);
     for number in 0..3 {
         acts.extend(meanwhile(chance, 5));
-        let event = Draft::any(cast, FIRST_OF_A_PLOT + number, chance);
-        acts.push(Act::Produce(Draft { tenant: cast.tenants[other].name.clone(), ..event }, None));
+        acts.push(event_of(cast, other, number, chance));
     }
     acts.extend(meanwhile(chance, 10));
     acts
@@ -112,6 +114,52 @@ fn another_is_asked_for_after_a_restore(cast: &Cast, chance: &mut Chance) -> Vec
         acts.push(adjust(second));
     }
     acts
+}
+
+/// An owner sleeps through a restore, at any time or in the middle of its work.
+fn an_owner_sleeps(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    if cast.processes > 1 && chance.per_mille(500) {
+        owners_are_counted_alike(cast, chance)
+    } else {
+        an_owner_sleeps_through_a_restore(cast, chance)
+    }
+}
+
+/// What an owner has sent arrives when the ledger went back to before it was one, and the next owner is
+/// there, the how-manieth that it was. Again and again, since faults make owners take a partition twice.
+fn owners_are_counted_alike(cast: &Cast, chance: &mut Chance) -> Vec<Act> {
+    let number = chance.index(cast.tenants.len());
+    let partition = cast.first_home(&cast.tenants[number].name);
+    let one = chance.index(cast.processes);
+    let other = (one + 1) % cast.processes;
+    let tells = chance.per_mille(650);
+    let mut acts = vec![Act::Move(partition, other)];
+    for round in 0..3 {
+        acts.extend([Act::Wait(40 + chance.below(60)), Act::Backup]);
+        if tells {
+            acts.extend(tells_of_the_lost(cast, number, round, chance));
+        } else {
+            acts.extend((0..2).map(|event| event_of(cast, number, 2 * round + event, chance)));
+        }
+        let work = if tells { 100 + chance.below(120) } else { 50 + chance.below(110) };
+        let (what, rest) = if tells { ("insert rollups", 120) } else { ("commit", 40) };
+        acts.push(Act::Late(one, what, work + rest + chance.below(60)));
+        acts.extend([Act::Move(partition, one), Act::Wait(work)]);
+        acts.extend([Act::Restore(false), Act::Move(partition, other), Act::Wait(rest + 40)]);
+    }
+    acts
+}
+
+/// A tenant that the ledger will not know has usage, of which there are no events.
+fn tells_of_the_lost(cast: &Cast, number: usize, round: u64, chance: &mut Chance) -> Vec<Act> {
+    let tenant = cast.tenants[number].name.clone();
+    let adjusted = Act::Adjust(tenant, 100 + round, "credits", chance.between(1, 40), HOUR_MS);
+    vec![Act::CreateTenant(number), adjusted, Act::Deliver(20)]
+}
+
+fn event_of(cast: &Cast, tenant: usize, number: u64, chance: &mut Chance) -> Act {
+    let event = Draft::any(cast, FIRST_OF_A_PLOT + number, chance);
+    Act::Produce(Draft { tenant: cast.tenants[tenant].name.clone(), ..event }, None)
 }
 
 /// An owner sleeps while the ledger goes back to before its time, and another one is appointed.

@@ -44,6 +44,8 @@ pub(crate) struct State {
     errand_tokens: Chance,
     /// In how many thousand calls one takes long.
     pub(crate) slow_per_mille: u64,
+    /// Calls that take long because an act says so: whose, of which kind, and until which decision.
+    pub(crate) late: BTreeMap<(Pid, &'static str), u64>,
     /// Whether disks refuse now and then.
     pub(crate) mishaps: bool,
     /// The mistake that is tried out.
@@ -67,6 +69,7 @@ impl State {
             tokens: Chance::of(seed, "tokens", 0),
             errand_tokens: Chance::of(seed, "errand tokens", 0),
             slow_per_mille: 0,
+            late: BTreeMap::new(),
             mishaps: true,
             mutation: None,
             event_times: EventTimes::new(),
@@ -130,8 +133,10 @@ impl Hand {
             let slow = state.slow_per_mille;
             let errand = self.errand.is_some();
             let tokens = if errand { &mut state.errand_tokens } else { &mut state.tokens };
-            let held_to_step =
+            let slow_to_step =
                 if slow > 0 && tokens.per_mille(slow) { state.step + 20 + tokens.below(400) } else { 0 };
+            let late_to_step = state.late.get(&(self.process, what)).copied().unwrap_or(0);
+            let held_to_step = slow_to_step.max(late_to_step);
             let detail = if state.trace.is_told() { detail() } else { String::new() };
             let answer: Arc<dyn super::call::Answer> = slot.clone();
             let call = Call {
