@@ -57,6 +57,8 @@ pub enum Mutation {
     TenantsMove,
     /// Widening keeps no home for a name that has limits, but no tenant yet.
     NamesNotKept,
+    /// A billing run knows tenants that are created later, and where they would have lived when it began.
+    HomesOfBefore,
 }
 
 /// A mistake, how it is called, and within how many seeds it must be found.
@@ -169,6 +171,12 @@ pub const MUTATIONS: &[MutationCase] = &[
         "names-not-kept",
         "widening keeps no home for a name that has limits, but no tenant yet",
         1_000,
+    ),
+    case(
+        Mutation::HomesOfBefore,
+        "homes-of-before",
+        "a billing run bills who was created after it began, at the home of when it began",
+        1_500,
     ),
 ];
 

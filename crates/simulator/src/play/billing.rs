@@ -41,7 +41,7 @@ impl Play {
     /// A billing run begins, of one tenant or of all.
     pub(crate) fn bill(&mut self, host: usize, only: Option<TenantId>) {
         let Some(pid) = self.hosts.hosts[host].life.as_ref().map(|life| life.pid) else { return };
-        let hand = self.stage.hand(pid);
+        let hand = Hand { bills: true, ..self.stage.hand(pid) };
         let runtime = SimRuntime { hand: hand.clone(), wrong_by_ms: self.hosts.hosts[host].clock_wrong_ms };
         let ended = Ended::default();
         let told = Arc::clone(&ended);

@@ -24,6 +24,8 @@ pub(crate) use usage::UsageRowKey;
 use std::collections::BTreeMap;
 
 use weir_backends::ledger::partition::OwnerToken;
+use weir_core::TenantId;
+use weir_metering::catalogue::TenantFacts;
 
 use crate::chance::Chance;
 use crate::mutation::Mutation;
@@ -52,6 +54,8 @@ pub(crate) struct Servers {
     pub(crate) mutation: Option<Mutation>,
     /// For a mistake: the counter that stands for a token.
     pub(crate) counters: BTreeMap<OwnerToken, u64>,
+    /// For a mistake: all tenants, also those that are not created yet.
+    pub(crate) everyone: Vec<(TenantId, TenantFacts)>,
     /// A batch that was committed by someone who had lost the partition.
     pub(crate) zombie: Option<String>,
     /// Transactions of the ledger that are held open.
@@ -81,6 +85,7 @@ impl Servers {
             part: None,
             mutation,
             counters: BTreeMap::new(),
+            everyone: cast.tenants.iter().filter_map(|one| Some((one.id()?, one.facts()))).collect(),
             zombie: None,
             transactions: Transactions::default(),
         }

@@ -102,7 +102,7 @@ impl Stage {
 
     /// The hand of a process.
     pub(crate) fn hand(&self, process: Pid) -> Hand {
-        Hand { stage: self.clone(), process, errand: None }
+        Hand { stage: self.clone(), process, errand: None, bills: false }
     }
 }
 
@@ -113,6 +113,8 @@ pub(crate) struct Hand {
     pub(crate) process: Pid,
     /// Of delivery: which lane.
     pub(crate) errand: Option<Lane>,
+    /// Of a billing run.
+    pub(crate) bills: bool,
 }
 
 impl Hand {

@@ -156,10 +156,14 @@ impl Ledger for SimLedger {
     }
 
     async fn catalogue(&self) -> Result<Catalogue, StoreError> {
-        let work = |servers: &mut Servers| {
+        let bills = self.0.bills;
+        let work = move |servers: &mut Servers| {
             let mut catalogue = servers.ledger.catalogue();
             if servers.mistaken(Mutation::TenantsMove) {
                 catalogue.homes = Homes::new(servers.ledger.width);
+            }
+            if bills && servers.mistaken(Mutation::HomesOfBefore) {
+                catalogue.tenants.extend(servers.everyone.iter().cloned());
             }
             Ok(catalogue)
         };
