@@ -106,12 +106,12 @@ pub const MUTATIONS: &[MutationCase] = &[
         200,
     ),
     case(Mutation::NoFingerprint, "no-fingerprint", "the last record's fingerprint is not compared", 1_000),
-    case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 3_000),
+    case(Mutation::KeepPhantoms, "keep-phantoms", "phantoms stay after a restored ledger", 500),
     case(
         Mutation::KeepLostRollups,
         "keep-lost-rollups",
         "rollups of a time that the ledger has lost are not looked for",
-        5_000,
+        1_000,
     ),
     case(
         Mutation::DecideAgain,
@@ -176,7 +176,7 @@ pub const MUTATIONS: &[MutationCase] = &[
         Mutation::HomesOfBefore,
         "homes-of-before",
         "a billing run bills who was created after it began, at the home of when it began",
-        1_500,
+        2_000,
     ),
 ];
 
