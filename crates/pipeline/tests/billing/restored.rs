@@ -27,6 +27,7 @@ async fn a_restored_ledger_gives_no_epoch_and_no_version_twice() {
     assert!(lost.0 > kept.0 && lost.1 > kept.1, "{lost:?} come after {kept:?}");
     // The ledger is what it was when it was kept.
     for (restore, value) in [
+        ("DELETE FROM given_epoch WHERE epoch >= $1", kept.0),
         ("UPDATE journal_partition SET epoch = $1 WHERE partition = 0", kept.0),
         ("UPDATE catalog_head SET version = $1", kept.1),
     ] {
