@@ -33,7 +33,7 @@ test: setup build ## Run all tests against real servers
 
 BENCH_BINS = --bin weir --bin weir-bench --bin weir-micro --bin clickhouse-embedded
 
-bench: setup ## Measure against the budgets on a quiet machine (35 minutes after a release build): docs/benchmarks.md
+bench: setup ## Measure against the budgets on a quiet machine (25 to 35 minutes after a release build): docs/benchmarks.md
 	cargo build --release $(BENCH_BINS)
 	target/release/weir-bench run
 	target/release/weir-bench table --markdown > docs/benchmarks.md
