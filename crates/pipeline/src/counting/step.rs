@@ -83,6 +83,7 @@ pub(crate) async fn step<W: World>(
     suspect: Option<&Suspect>,
     cancelled: &CancellationToken,
 ) -> Result<Stepped<W>, PipelineError> {
+    let begun = shared.runtime.elapsed();
     shared.status.step(owned.partition, Step::AskingSchemas);
     if !shared.decoder.learn_patiently(shared, owned.partition, &records, cancelled).await? {
         return Ok(Stepped::Cancelled);
@@ -124,7 +125,7 @@ pub(crate) async fn step<W: World>(
     }
     shared.metrics.committed(&outcome);
     shared.backlog.store(full, Ordering::Relaxed);
-    hand_over(shared, &shard, batch, &outcome, full).await;
+    hand_over(shared, &shard, batch, &outcome, (full, begun)).await;
     let last = change.last.or(last);
     let owned = Owned { partition, token, shard, files, seal_after, last };
     shared.status.step(partition, Step::SealingIds);
@@ -343,8 +344,16 @@ async fn commit_patiently<W: World>(
 }
 
 /// Gives the accepted events to the projection, where they stand. Where it has no room they are
-/// read again later, which costs more than to wait a moment; but counting never waits longer.
-async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, outcome: &Outcome, full: bool) {
+/// read again later, which costs more than to wait a moment; but counting never waits longer. While
+/// the partition is being brought up, it waits at most as long as it took since `begun` to count the
+/// batch: it goes on at half of its pace or more, and quota answers do not fall behind.
+async fn hand_over<W: World>(
+    shared: &Shared<W>,
+    shard: &Shard,
+    batch: Batch,
+    outcome: &Outcome,
+    (full, begun): (bool, Duration),
+) {
     let generation = shard.config().generation;
     let Batch { partition, from, to, .. } = batch;
     let accepted = outcome.accepted.iter().filter_map(|one| {
@@ -360,7 +369,10 @@ async fn hand_over<W: World>(shared: &Shared<W>, shard: &Shard, batch: Batch, ou
     let rows: Vec<_> = accepted.into_iter().map(row).collect();
     let rows = CommittedRows { partition, generation, from, to, rows, bytes, full };
     let began = shared.runtime.elapsed();
-    let patience = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
+    let mut patience = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
+    if shared.projection.reached(partition).is_some_and(|reached| reached.behind) {
+        patience = patience.min(shared.since(begun));
+    }
     while shared.projection.is_worth_waiting(&rows, shared.runtime.elapsed())
         && shared.since(began) < patience
     {
