@@ -1,8 +1,8 @@
 //! Records of files of event ids on a real Postgres: who may write them, and that they go
 //! back in time with the ledger.
 
-use sqlx::AssertSqlSafe;
-use weir_backends::config::PostgresConfig;
+mod databases;
+
 use weir_backends::id_files::{RecordedFile, record};
 use weir_backends::ledger::partition::OwnerToken;
 use weir_backends::postgres::{self, Pool};
@@ -14,13 +14,7 @@ const OWNER: OwnerToken = [7; 16];
 
 /// A ledger in which partition 3 is `OWNER`'s and counted up to offset 100.
 async fn ledger() -> Pool {
-    let stack = local_stack::shared_for_tests().expect("the local stack starts");
-    let server = PostgresConfig { url: stack.postgres_url(), connections_max: 2 };
-    let admin = postgres::connect(&server).await.expect("Postgres answers");
-    let name = format!("ids_{}", uuid::Uuid::new_v4().simple());
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.expect("created");
-    let url = format!("{}/{name}", stack.postgres_url().rsplit_once('/').expect("a database").0);
-    let pool = postgres::connect(&PostgresConfig { url, connections_max: 2 }).await.expect("connects");
+    let pool = databases::empty("ids").await;
     postgres::migrate(&pool).await.expect("migrates");
     sqlx::query(
         "INSERT INTO journal_partition (partition, generation, first_offset, next_offset, broker_time_max,

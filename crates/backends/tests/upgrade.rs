@@ -1,11 +1,11 @@
 //! A ledger that has counted before is brought up to date on a real Postgres: what it knows already
 //! stays true.
 
+mod databases;
+
 use std::borrow::Cow;
 
-use sqlx::AssertSqlSafe;
 use sqlx::migrate::Migrator;
-use weir_backends::config::PostgresConfig;
 use weir_backends::ledger::partition::{GivenEpoch, Progress, given_epochs, raise_epoch};
 use weir_backends::ledger::take;
 use weir_backends::postgres::{self, Pool};
@@ -15,13 +15,7 @@ const UNNOTED: i64 = 12;
 
 /// A ledger of the schemas up to a version.
 async fn ledger_of(version: i64) -> Pool {
-    let stack = local_stack::shared_for_tests().expect("the local stack starts");
-    let server = PostgresConfig { url: stack.postgres_url(), connections_max: 2 };
-    let admin = postgres::connect(&server).await.expect("Postgres answers");
-    let name = format!("upgrade_{}", uuid::Uuid::new_v4().simple());
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.expect("created");
-    let url = format!("{}/{name}", stack.postgres_url().rsplit_once('/').expect("a database").0);
-    let pool = postgres::connect(&PostgresConfig { url, connections_max: 2 }).await.expect("connects");
+    let pool = databases::empty("upgrade").await;
     let mut migrator: Migrator = sqlx::migrate!("../../schemas/postgres");
     migrator.migrations = Cow::Owned(migrator.iter().filter(|one| one.version <= version).cloned().collect());
     migrator.run(&pool).await.expect("migrates");
