@@ -211,13 +211,14 @@ fn look(address: &str, tenants: &[u32], stop: &AtomicBool) -> Result<Vec<Sightin
     Ok(sightings)
 }
 
-/// The highest offset of each tenant's events; where none is above what was seen, 0 or that.
+/// The highest offset of each tenant's events; where none is above what was seen, that.
 fn highest(connection: &mut Connection, address: &str, tenants: &[u32], seen: &[i64]) -> Result<Vec<i64>> {
     // Each with a bound of its own, so that older parts are not read.
     let one = |(number, (tenant, seen)): (usize, (&u32, &i64))| {
         let tenant = tenant_id(*tenant);
         format!(
-            "SELECT {number}, max(offset) FROM weir.events_raw WHERE tenant = '{tenant}' AND offset > {seen}"
+            "SELECT {number}, max(offset) FROM weir.events_raw WHERE tenant = '{tenant}' AND offset > {seen} \
+             HAVING count() > 0"
         )
     };
     let parts: Vec<_> = tenants.iter().zip(seen).enumerate().map(one).collect();
@@ -226,7 +227,7 @@ fn highest(connection: &mut Connection, address: &str, tenants: &[u32], seen: &[
         connection.ask(&Request::new("POST", address, "/", &[], &body)).context("ask ClickHouse")?;
     let text = String::from_utf8_lossy(body);
     ensure!(status == 200, "ClickHouse answered {status}: {text}");
-    let mut found = vec![0; tenants.len()];
+    let mut found = seen.to_vec();
     for line in text.lines() {
         let (number, offset) = line.split_once('\t').with_context(|| format!("an offset: {line}"))?;
         let place = number.parse().ok().and_then(|number: usize| found.get_mut(number));
