@@ -344,9 +344,8 @@ async fn commit_patiently<W: World>(
 }
 
 /// Gives the accepted events to the projection, where they stand. Where it has no room they are
-/// read again later, which costs more than to wait a moment; but counting never waits longer. While
-/// the partition is being brought up, it waits at most as long as it took since `begun` to count the
-/// batch: it goes on at half of its pace or more, and quota answers do not fall behind.
+/// read again later, which costs more than to wait a moment; but counting never waits longer. Counting
+/// the batch has begun at `begun`.
 async fn hand_over<W: World>(
     shared: &Shared<W>,
     shard: &Shard,
@@ -369,16 +368,22 @@ async fn hand_over<W: World>(
     let rows: Vec<_> = accepted.into_iter().map(row).collect();
     let rows = CommittedRows { partition, generation, from, to, rows, bytes, full };
     let began = shared.runtime.elapsed();
-    let mut patience = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
-    if shared.projection.reached(partition).is_some_and(|reached| reached.behind) {
-        patience = patience.min(shared.since(begun));
-    }
+    let behind = shared.projection.reached(partition).is_some_and(|reached| reached.behind);
+    let patience = patience(full, behind, shared.since(begun));
     while shared.projection.is_worth_waiting(&rows, shared.runtime.elapsed())
         && shared.since(began) < patience
     {
         shared.runtime.sleep(ROOM_LOOK_EVERY).await;
     }
     shared.projection.push(rows);
+}
+
+/// How long a batch waits for room. While its partition is being brought up, at most as long as it
+/// took to count the batch: counting goes on at half of its pace or more, and quota answers do not
+/// fall behind.
+fn patience(full: bool, behind: bool, counted_in: Duration) -> Duration {
+    let most = if full { ROOM_PATIENCE_FULL } else { ROOM_PATIENCE };
+    if behind { most.min(counted_in) } else { most }
 }
 
 /// The events of a batch, or only those that were accepted where the others would hold most of the
@@ -401,6 +406,14 @@ fn those_accepted(events: EventBuffer, accepted: &mut [(i64, Timestamp, usize)])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counting_keeps_half_of_its_pace_while_its_partition_is_brought_up() {
+        let quick = Duration::from_millis(200);
+        assert_eq!(patience(true, false, quick), ROOM_PATIENCE_FULL);
+        assert_eq!(patience(true, true, quick), quick);
+        assert_eq!(patience(false, true, 2 * ROOM_PATIENCE), ROOM_PATIENCE);
+    }
 
     /// Rejected events and duplicates do not wait in memory with the few that were accepted.
     #[test]
