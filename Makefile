@@ -33,7 +33,7 @@ test: setup build ## Run all tests against real servers
 
 BENCH_BINS = --bin weir --bin weir-bench --bin weir-micro --bin clickhouse-embedded
 
-bench: setup ## Measure against the budgets on a quiet machine (25 to 35 minutes after a release build): docs/benchmarks.md
+bench: setup ## Measure against the budgets on a quiet machine (half an hour after a release build): docs/benchmarks.md
 	cargo build --release $(BENCH_BINS)
 	target/release/weir-bench run
 	target/release/weir-bench table --markdown > docs/benchmarks.md
@@ -55,7 +55,7 @@ soak: build setup ## Load for MINUTES=60, with samples of memory, handles and th
 simulate: tools ## Crashes, simulated: SEEDS=… FROM=… (STEPS=1 tells every decision of one)
 	cargo run --quiet --bin simulate -- --seeds $(or $(SEEDS),1000) --from $(or $(FROM),1) $(if $(STEPS),--steps) $(if $(MUTATION),--mutation $(MUTATION))
 
-fuzz: tools ## Feed the decoders mutated input: TARGET="numbers …" SECONDS=60 for each (all without TARGET)
+fuzz: tools ## Feed the decoders mutated input: TARGET="numbers …" SECONDS=60 of a processor for each (all without TARGET)
 	@sh fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
 fuzz-seeds: tools ## Write the inputs that fuzzing begins with anew, and check what is kept

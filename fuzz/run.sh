@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fuzzes the decoders: one target after the other, each for SECONDS seconds of a processor, in one
-# process, however busy the machine is. What is found is kept in fuzz/artifacts, inputs that reach new code in fuzz/corpus; a line for each
-# run goes into fuzz/log.tsv. Use: fuzz/run.sh [SECONDS [TARGET…]]
+# process, however busy the machine is. What is found is kept in fuzz/artifacts, inputs that reach
+# new code in fuzz/corpus; a line for each run goes into fuzz/log.tsv. Use: fuzz/run.sh [SECONDS [TARGET…]]
 set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
@@ -43,7 +43,8 @@ words_of() {
 # Sets `processor` to the seconds of a processor that what was started here has taken so far.
 look_at_processor() {
     times >artifacts/times
-    processor=$(awk 'END { split($1, u, "m"); split($2, s, "m"); print int(60 * (u[1] + s[1]) + u[2] + s[2]) }' artifacts/times)
+    processor=$(awk 'END { split($1, u, "m"); split($2, s, "m"); print int(60 * (u[1] + s[1]) + u[2] + s[2]) }' \
+        artifacts/times)
 }
 
 fuzz() {
