@@ -42,9 +42,9 @@ words_of() {
 
 # Sets `processor` to the seconds of a processor that what was started here has taken so far.
 look_at_processor() {
-    times >artifacts/times
+    times >"artifacts/$target.times"
     processor=$(awk 'END { split($1, u, "m"); split($2, s, "m"); print int(60 * (u[1] + s[1]) + u[2] + s[2]) }' \
-        artifacts/times)
+        "artifacts/$target.times")
 }
 
 fuzz() {
