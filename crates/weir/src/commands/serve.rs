@@ -1,13 +1,14 @@
 //! `weir serve`: the parts of the process, wired, started and stopped in order.
 
-use std::net::SocketAddr;
+mod http_threads;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use prometheus::{IntGaugeVec, Opts, Registry};
-use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_api::metrics::ApiMetrics;
@@ -31,6 +32,8 @@ use crate::config::Config;
 
 use super::{archive, health, ledger_pool, now};
 
+use http_threads::HttpThreads;
+
 /// How often billing periods and months' tables are made ahead.
 const PERIODS_EVERY: Duration = Duration::from_secs(3_600);
 /// How long requests that are under way may take at the end.
@@ -44,6 +47,7 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
     topics::partitions(&config.kafka).await.context("is Kafka up, and `weir migrate` run?")?;
     let stop = CancellationToken::new();
     let mut parts = Parts { running: JoinSet::new(), stop: stop.clone() };
+    let http = HttpThreads::start()?;
     let mut checks = health::server_checks(&pool, &producer, &config);
 
     if roles.contains(&Role::Aggregator) {
@@ -69,15 +73,14 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
         checks.push(health::quota(Arc::clone(&board), config.api.max_staleness_ms));
         let state = api_state(&config, &producer, board, &registry).await?;
         state.spawn_refresher(stop.clone());
-        let listener = listen("api.listen", config.api.listen).await?;
-        parts.begin("the API", weir_api::serve(listener, weir_api::router(state), stop.clone()));
+        let listener = http.listen("api.listen", config.api.listen).await?;
+        let serving = weir_api::serve(listener, weir_api::router(state), stop.clone());
+        parts.begin_on(http.handle(), "the API", serving);
         tracing::info!(address = %config.api.listen, "the API listens");
     }
-    let listener = listen("admin.listen", config.admin.listen).await?;
-    parts.begin(
-        "health and metrics",
-        weir_api::serve(listener, weir_api::admin_router(checks, registry), stop.clone()),
-    );
+    let listener = http.listen("admin.listen", config.admin.listen).await?;
+    let serving = weir_api::serve(listener, weir_api::admin_router(checks, registry), stop.clone());
+    parts.begin_on(http.handle(), "health and metrics", serving);
     tracing::info!(address = %config.admin.listen, "health and metrics listen");
 
     let ended = parts.until_the_end().await;
@@ -115,7 +118,16 @@ impl Parts {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display,
     {
-        self.running.spawn(async move { (name, part.await.map_err(|error| error.to_string())) });
+        self.begin_on(&Handle::current(), name, part);
+    }
+
+    fn begin_on<F, E>(&mut self, threads: &Handle, name: &'static str, part: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        let told = async move { (name, part.await.map_err(|error| error.to_string())) };
+        self.running.spawn_on(told, threads);
     }
 
     async fn until_the_end(mut self) -> anyhow::Result<bool> {
@@ -159,10 +171,6 @@ async fn told_to_stop() {
         },
         Err(_) => drop(interrupt.await),
     }
-}
-
-async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("listen on {address}; move it with {setting}"))
 }
 
 /// Makes billing periods and months' tables ahead, so that no event falls into one that is not there.
