@@ -1,6 +1,7 @@
 //! What every request handler is given: connections, what is kept in memory, settings.
 //! Cheap to clone. The only place of this crate that reads the clock.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,9 +85,13 @@ pub struct Journal {
     pub ends: TopicEnds,
 }
 
-/// What every handler is given.
+/// What every handler is given. A request makes several clones of it, so it is one pointer.
 #[derive(Clone, Debug)]
-pub struct ApiState {
+pub struct ApiState(Arc<StateParts>);
+
+/// What the handlers' state holds.
+#[derive(Debug)]
+pub struct StateParts {
     /// The ledger.
     pub pool: Pool,
     /// Where events go.
@@ -122,7 +127,7 @@ impl ApiState {
             Duration::from_millis(settings.key_stale_ms_max),
         );
         let in_flight = Arc::new(Semaphore::new(settings.in_flight_bytes_max.min(Semaphore::MAX_PERMITS)));
-        Ok(Self {
+        Ok(Self(Arc::new(StateParts {
             pool,
             journal: Arc::new(journal),
             catalogue,
@@ -133,7 +138,7 @@ impl ApiState {
             metrics,
             keys: Arc::new(keys),
             in_flight,
-        })
+        })))
     }
 
     /// Starts what runs beside the requests, until `shutdown`.
@@ -149,5 +154,13 @@ impl ApiState {
     /// Now.
     pub fn now(&self) -> Timestamp {
         Timestamp::from(chrono::Utc::now())
+    }
+}
+
+impl Deref for ApiState {
+    type Target = StateParts;
+
+    fn deref(&self) -> &StateParts {
+        &self.0
     }
 }
