@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use crate::adversary::{self, Adversary, Sends};
 use crate::backlog::{self, Backlog};
 use crate::billing::{self, Billing};
+use crate::day::{self, Day};
 use crate::latency::{self, Latency, Rate};
 use crate::micro::{self, Micro};
 use crate::quota::{self, Quota};
@@ -46,6 +47,7 @@ enum What {
     Quota(Quota),
     Restart(Restart),
     Billing(Billing),
+    Day(Day),
     Adversary(Adversary),
     Micro(Micro),
 }
@@ -167,6 +169,14 @@ pub(crate) const ALL: &[Bench] = &[
         runs: 1,
         by_name: true,
         what: What::Billing(Billing { tenants: 100_000 }),
+    },
+    Bench {
+        name: "day",
+        about: "24 hours of 100 events/s from 10,000 tenants, the month's invoices, 1,000 of them proved",
+        budgets: &[at_least("invoices written", 100_000.0 / 60.0)],
+        runs: 1,
+        by_name: false,
+        what: What::Day(Day { events: 8_640_000, tenants: 10_000, proved: 1_000 }),
     },
     Bench {
         name: "adversary-garbage",
@@ -305,6 +315,7 @@ pub(crate) async fn run(bench: &Bench, scale: f64, kept: &Results) -> Result<Vec
         What::Quota(quota) => quota::run(quota, scale).await,
         What::Restart(restart) => restart::run(restart, scale).await,
         What::Billing(billing) => billing::run(billing, scale).await,
+        What::Day(day) => day::run(day, scale).await,
         What::Adversary(adversary) => adversary::run(adversary, scale).await,
         What::Micro(micro) => micro::run(micro, scale),
     }

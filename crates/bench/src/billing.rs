@@ -19,7 +19,7 @@ pub(crate) struct Billing {
 }
 
 /// Nine meters and the flat fee are ten lines.
-const METERS: u32 = 9;
+pub(crate) const METERS: u32 = 9;
 const LINES: i64 = 10;
 /// Events of each tenant and meter.
 const EVENTS: u32 = 1;
@@ -40,13 +40,7 @@ pub(crate) async fn run(billing: &Billing, scale: f64) -> Result<Vec<Measured>> 
     projected(&house.ledger, &mut serving).await?;
     compare(&house.ledger, &expected).await?;
     drop(serving);
-    let began = Instant::now();
-    house.weir.succeed(&["bill", "run"])?;
-    let billed_in = began.elapsed().as_secs_f64();
-    let (invoices, lines) =
-        (number(&house.ledger, FINALIZED).await?, number(&house.ledger, WRITTEN_LINES).await?);
-    ensure!(invoices == i64::from(tenants), "{invoices} invoices were written for {tenants} tenants");
-    ensure!(lines == LINES * invoices, "{lines} lines were written on {invoices} invoices");
+    let billed_in = bill(&house, tenants).await?;
     let began = Instant::now();
     house.weir.succeed(&["verify", "--all"])?;
     let verified_in = began.elapsed().as_secs_f64();
@@ -56,6 +50,18 @@ pub(crate) async fn run(billing: &Billing, scale: f64) -> Result<Vec<Measured>> 
         Measured::new("invoices verified", "invoices/s", f64::from(tenants) / verified_in),
         Measured::new("weir verify --all", "s", verified_in),
     ])
+}
+
+/// Writes an invoice of ten lines for each tenant; how many seconds `weir bill run` took.
+pub(crate) async fn bill(house: &House, tenants: u32) -> Result<f64> {
+    let began = Instant::now();
+    house.weir.succeed(&["bill", "run"])?;
+    let billed_in = began.elapsed().as_secs_f64();
+    let (invoices, lines) =
+        (number(&house.ledger, FINALIZED).await?, number(&house.ledger, WRITTEN_LINES).await?);
+    ensure!(invoices == i64::from(tenants), "{invoices} invoices were written for {tenants} tenants");
+    ensure!(lines == LINES * invoices, "{lines} lines were written on {invoices} invoices");
+    Ok(billed_in)
 }
 
 /// One event of each tenant and meter, of last month.

@@ -18,6 +18,7 @@ mod settled;
 mod adversary;
 mod backlog;
 mod billing;
+mod day;
 mod instructions;
 mod latency;
 mod micro;

@@ -17,8 +17,7 @@ use weir_core::time::DAY_MS;
 use weir_core::{ContentSum, Generation, HashKey, HourAlignment, Partition, Quantity, Timestamp};
 use weir_metering::aggregate::Aggregate;
 use weir_metering::catalogue::Catalogue;
-use weir_metering::event::EventBuffer;
-use weir_metering::identity::content_hash;
+use weir_metering::event::{EventBuffer, EventHasher};
 use weir_metering::measure::Measurement;
 use weir_metering::meter::Aggregation;
 
@@ -28,7 +27,8 @@ pub(crate) struct Meters {
     pub(crate) catalogue: Catalogue,
     /// Where the hours of the tenants begin; events of others are not metered.
     pub(crate) alignments: HashMap<String, HourAlignment>,
-    pub(crate) key: HashKey,
+    key: HashKey,
+    hasher: EventHasher,
 }
 
 /// What one measurement of an event adds to usage.
@@ -54,6 +54,15 @@ pub(crate) fn adjusted(catalogue: &Catalogue, row: &AdjustedUsage) -> Aggregate 
 }
 
 impl Meters {
+    /// The meters of a catalogue, and the key of an installation's content sums.
+    pub(crate) fn new(
+        catalogue: Catalogue,
+        alignments: HashMap<String, HourAlignment>,
+        key: HashKey,
+    ) -> Self {
+        Self { catalogue, alignments, key, hasher: EventHasher::new(&key) }
+    }
+
     /// Adds a raw event to what was found of its batch, and hands over what it adds to usage.
     ///
     /// # Errors
@@ -66,11 +75,13 @@ impl Meters {
     ) -> Result<(), String> {
         let offset = row.offset;
         let (event, time) = row.into_event();
-        found.count += 1;
-        found.sum.add(content_hash(&self.key, &event, time));
-        let Some(alignment) = self.alignments.get(&event.tenant) else { return Ok(()) };
         let buffer = EventBuffer::of(&event);
-        let measurements = self.catalogue.measure(buffer.get(0), time).map_err(|error| error.to_string())?;
+        let mut timed = buffer.get(0);
+        timed.time = Some(time);
+        found.count += 1;
+        found.sum.add(self.hasher.hashes(timed, time).content);
+        let Some(alignment) = self.alignments.get(&event.tenant) else { return Ok(()) };
+        let measurements = self.catalogue.measure(timed, time).map_err(|error| error.to_string())?;
         for measurement in &measurements {
             let usage = Aggregate::of(measurement, &self.key, time, offset);
             each(Part { tenant: &event.tenant, measurement, hour: alignment.hour_of(time), usage });

@@ -314,9 +314,9 @@ pub(crate) enum Invoice {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["invoice", "all"])))]
 pub(crate) struct Verify {
-    /// This invoice and what it corrects.
-    #[arg(long, value_name = "NUMBER")]
-    pub invoice: Option<String>,
+    /// These invoices, and what corrects them.
+    #[arg(long, value_name = "NUMBER", num_args = 1..)]
+    pub invoice: Vec<String>,
     /// Every finalized document.
     #[arg(long)]
     pub all: bool,

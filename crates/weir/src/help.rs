@@ -217,6 +217,7 @@ there and are not are a difference.
 Example:
   weir verify --all
   weir verify --invoice MILL-000001 --ledger-only
+  weir export invoices | cut -d, -f2 | tail -n +2 | shuf -n 100 | xargs weir verify --invoice
 
 Exit codes: 0 all proved, 1 something differs or it failed, 2 a wrong call, or raw events could not be asked for.";
 

@@ -99,6 +99,8 @@ pub struct Selection {
     pub period: Option<Span>,
     /// With this number or id.
     pub number: Option<String>,
+    /// For the period of a document that has one of these numbers or ids; none: for any.
+    pub of_period_of: Vec<String>,
 }
 
 #[derive(FromRow)]
@@ -143,6 +145,8 @@ const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.leg
       AND ($2::timestamptz IS NULL OR i.period_start >= $2)
       AND ($3::timestamptz IS NULL OR i.period_start < $3)
       AND ($4::text IS NULL OR i.number = $4 OR i.id = $4)
+      AND ($5::text[] IS NULL OR (i.subscription, i.period_start) IN
+          (SELECT n.subscription, n.period_start FROM invoice n WHERE n.number = ANY($5) OR n.id = ANY($5)))
     ORDER BY i.legal_entity, length(i.number), i.number COLLATE \"C\"";
 const LINES: &str = "SELECT invoice, line, meter, description, trim_scale(quantity)::text AS quantity,
         event_count, plan, plan_version, trim_scale(amount)::text AS amount, document, hash
@@ -201,6 +205,7 @@ pub(super) async fn documents_in(
         .bind(selection.period.map(|period| period.start.to_chrono()))
         .bind(selection.period.map(|period| period.end.to_chrono()))
         .bind(selection.number.as_deref())
+        .bind((!selection.of_period_of.is_empty()).then_some(&selection.of_period_of))
         .fetch_all(conn)
         .await
         .map_err(failed("read the documents"))?;

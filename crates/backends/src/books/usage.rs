@@ -73,18 +73,23 @@ struct Row {
     event_count: Option<i64>,
 }
 
+/// The latest value is looked up apart, and only where there is one: as an aggregate, all rows of all
+/// meters would be sorted for it, which takes longer than everything else.
 const USAGE: &str = "SELECT a.place, p.partition, p.generation, p.folded_to,
-        u.meter, u.sum, u.max, u.min, u.latest, coalesce(q.unique_count, 0) AS unique_count, u.event_count
+        u.meter, u.sum, u.max, u.min, l.latest, coalesce(q.unique_count, 0) AS unique_count, u.event_count
     FROM unnest($1::integer[], $2::integer[], $3::text[], $4::timestamptz[], $5::timestamptz[])
         AS a (place, partition, tenant, starts_at, ends_at)
     JOIN journal_partition p ON p.partition = a.partition
     LEFT JOIN LATERAL (
         SELECT meter, sum(quantity)::text AS sum, max(quantity)::text AS max, min(quantity)::text AS min,
-            ((array_agg(quantity ORDER BY latest_at DESC, latest_offset DESC, quantity DESC)
-                FILTER (WHERE latest_at IS NOT NULL))[1])::text AS latest,
-            sum(event_count)::bigint AS event_count
+            max(latest_at) AS latest_at, sum(event_count)::bigint AS event_count
         FROM usage WHERE tenant = a.tenant AND hour >= a.starts_at AND hour < a.ends_at
         GROUP BY meter) AS u ON true
+    LEFT JOIN LATERAL (
+        SELECT quantity::text AS latest FROM usage
+        WHERE u.latest_at IS NOT NULL AND tenant = a.tenant AND meter = u.meter
+            AND hour >= a.starts_at AND hour < a.ends_at AND latest_at = u.latest_at
+        ORDER BY latest_offset DESC, quantity DESC LIMIT 1) AS l ON true
     LEFT JOIN LATERAL (
         SELECT count(DISTINCT value_hash) AS unique_count
         FROM usage_unique WHERE tenant = a.tenant AND meter = u.meter AND hour >= a.starts_at AND hour < a.ends_at)

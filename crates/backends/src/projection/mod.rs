@@ -4,11 +4,12 @@
 mod columns;
 mod rows;
 
+use std::iter;
 use std::time::Duration;
 
 use clickhouse::{Client, Compression, Row};
 use serde::Serialize;
-use weir_core::{Generation, Partition, TenantId};
+use weir_core::{Generation, Partition, Position, TenantId};
 use weir_metering::aggregate::UsageKey;
 
 use rows::RollupKeyRow;
@@ -266,11 +267,28 @@ impl Projection {
         to: i64,
     ) -> Result<EventCursor, StoreError> {
         const READ: &str = "SELECT ?fields FROM events_raw FINAL
-            WHERE partition = ? AND generation = ? AND offset >= ? AND offset < ?
+            PREWHERE partition = ? AND generation = ? AND offset >= ? AND offset < ?
                 AND (? = '' OR tenant = ?) ORDER BY offset";
         let tenant = tenant.map_or("", TenantId::as_str);
         let query = self.client.query(READ).bind(partition).bind(generation).bind(from).bind(to);
         let cursor = query.bind(tenant).bind(tenant).fetch::<StoredEvent>();
+        cursor.map(EventCursor).map_err(|error| StoreError::clickhouse("read raw events", &error))
+    }
+
+    /// The events below an end in each of some partitions, each once and in no order: in one pass,
+    /// since the table has a partition's events among those of all others.
+    pub fn scan_events(&self, ends: &[Position]) -> Result<EventCursor, StoreError> {
+        let below = ends.iter().map(|end| {
+            let Position { generation, partition, offset } = end;
+            format!("(partition = {partition} AND generation = {generation} AND offset < {offset})")
+        });
+        let below = iter::once("false".to_owned()).chain(below).collect::<Vec<_>>().join(" OR ");
+        // A position's broker time never changes, so all its rows lie in the same day's parts.
+        let scan = format!(
+            "SELECT ?fields FROM events_raw FINAL PREWHERE {below}
+            SETTINGS do_not_merge_across_partitions_select_final = 1"
+        );
+        let cursor = self.client.query(&scan).fetch::<StoredEvent>();
         cursor.map(EventCursor).map_err(|error| StoreError::clickhouse("read raw events", &error))
     }
 
@@ -296,7 +314,7 @@ impl Projection {
         to: i64,
     ) -> Result<u64, StoreError> {
         const COUNT: &str = "SELECT count() FROM events_raw FINAL
-            WHERE partition = ? AND generation = ? AND offset < ?";
+            PREWHERE partition = ? AND generation = ? AND offset < ?";
         let query = self.client.query(COUNT).bind(partition).bind(generation).bind(to);
         within("count raw events", query.fetch_one()).await
     }

@@ -60,7 +60,7 @@ pub async fn check(
         let row = ledger.partition(row.partition).await?;
         // What is published after the snapshot applies to nothing that is in it.
         let catalogue = catalog::load(pool).await?;
-        let meters = Meters { catalogue, alignments: ledger.alignments().await?, key: *key };
+        let meters = Meters::new(catalogue, ledger.alignments().await?, *key);
         let mut found = PartitionCheck::begin(row.clone());
         let counted = chain::walk(&mut ledger, clickhouse, &meters, series_max, &mut found).await?;
         usage::compare(&mut ledger, counted, &mut found).await?;

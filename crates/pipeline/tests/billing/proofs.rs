@@ -185,17 +185,22 @@ async fn without_an_answer_nothing_is_proved_unless_the_ledger_is_asked_alone() 
 }
 
 #[tokio::test]
-async fn documents_of_a_deleted_tenant_are_proved_and_one_period_by_its_number() {
+async fn documents_of_a_deleted_tenant_are_proved_and_periods_by_their_numbers() {
     let mut books = Books::open("proofs_deleted").await;
     books.october().await;
     books.run().await.unwrap();
     books.tamper("UPDATE tenant SET status = 'deleted' WHERE id = 'kite'").await;
-    let verify = async |number: &str| {
-        billing::verify(&books.pool, &books.clickhouse, Which::Number(number.to_owned())).await
+    let verify = async |numbers: &[&str]| {
+        let numbers = numbers.iter().map(|number| (*number).to_owned()).collect();
+        billing::verify(&books.pool, &books.clickhouse, Which::Numbers(numbers)).await
     };
-    let report = verify("MILL-000001").await.unwrap();
+    let report = verify(&["MILL-000001"]).await.unwrap();
     assert!(report.proofs.len() == 1 && report.proofs[0].verdict == Verdict::Proved, "{report}");
-    assert!(matches!(verify("MILL-000007").await, Err(BillingError::NoSuchNumber(_))));
+    let report = verify(&["MILL-000003", "MILL-000001"]).await.unwrap();
+    assert!(report.proofs.iter().all(|proof| proof.verdict == Verdict::Proved), "{report}");
+    assert_eq!(report.proofs.len(), 2, "{report}");
+    let unknown = verify(&["MILL-000001", "MILL-000007"]).await.unwrap_err();
+    assert!(matches!(unknown, BillingError::NoSuchNumber(number) if number == "MILL-000007"));
 }
 
 #[tokio::test]

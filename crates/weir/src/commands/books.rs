@@ -148,10 +148,7 @@ fn line_cells(line: &InvoiceLine, is_correction: bool) -> Vec<String> {
 /// `weir verify`.
 pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<Answer> {
     let pool = ledger_pool(config).await?;
-    let which = match &asked.invoice {
-        Some(number) => Which::Number(number.clone()),
-        None => Which::All,
-    };
+    let which = if asked.all { Which::All } else { Which::Numbers(asked.invoice.clone()) };
     let report = if asked.ledger_only {
         billing::verify_ledger_only(&pool, which).await?
     } else {

@@ -12,7 +12,7 @@ use weir_metering::meter::MeterKey;
 
 use super::PeriodDocuments;
 
-/// The periods of tenants that are proved, and the cuts of their documents.
+/// The periods of a partition's tenants that are proved, and the cuts of their documents.
 #[derive(Clone, Debug)]
 pub(super) struct Cuts(HashMap<TenantId, Vec<PeriodCuts>>);
 
@@ -34,7 +34,7 @@ pub(super) struct Totals<'a> {
 }
 
 impl Cuts {
-    pub(super) fn of(documents: &[PeriodDocuments]) -> Self {
+    pub(super) fn of(documents: &[&PeriodDocuments]) -> Self {
         let mut tenants: HashMap<TenantId, Vec<PeriodCuts>> = HashMap::new();
         for one in documents {
             let mut cuts: Vec<_> = one.rows.iter().map(|row| row.cut).collect();

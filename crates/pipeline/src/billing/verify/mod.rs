@@ -7,7 +7,7 @@
 //! rests on the ledger's sums; where they were lost, it differs; where they cannot be asked
 //! for, or are not there yet, nothing is proved. It changes nothing.
 //!
-//! Content sums cover whole partitions, so all events of a partition are read, once.
+//! Content sums cover whole partitions, so all events of the partitions are read, once.
 
 mod count;
 mod derive;
@@ -36,8 +36,8 @@ pub use report::{Outcome, Proof, Verdict, VerifyReport};
 pub enum Which {
     /// Every finalized one, and that the numbers have no gaps.
     All,
-    /// All documents of the period that the one with this number is for.
-    Number(String),
+    /// All documents of the periods that those with these numbers or ids are for.
+    Numbers(Vec<String>),
 }
 
 /// The finalized documents of one subscription and period, in order of issue.
@@ -104,22 +104,22 @@ async fn prove(
     let facts = Facts { lines, subscriptions, plans };
 
     let periods = by_period(rows)?;
-    let cuts = Cuts::of(&periods);
-    let partitions: BTreeSet<Partition> =
-        periods.iter().flat_map(|one| &one.rows).map(|row| row.cut.partition).collect();
-    let meters = Meters { catalogue, alignments, key: evidence.identity_key().await? };
+    let places = by_partition(&periods);
+    let cuts: BTreeMap<Partition, Cuts> =
+        places.iter().map(|(partition, periods)| (*partition, Cuts::of(periods))).collect();
+    let meters = Meters::new(catalogue, alignments, evidence.identity_key().await?);
     let mut ledgers = BTreeMap::new();
-    for partition in partitions {
-        ledgers.insert(partition, ledger::read(&mut evidence, partition, &cuts).await?);
+    for (partition, cuts) in &cuts {
+        ledgers.insert(*partition, ledger::read(&mut evidence, *partition, cuts).await?);
     }
     evidence.close().await?;
 
-    for (partition, ledger) in &mut ledgers {
-        let raw = raw::read(clickhouse, *partition, ledger, &cuts, &meters).await;
+    let raws = raw::read(clickhouse, &ledgers, &cuts, &meters).await;
+    for (((partition, periods), ledger), raw) in places.iter().zip(ledgers.values_mut()).zip(raws.values()) {
         report.general.append(&mut ledger.problems);
-        report.general.extend(raw.problems.iter().cloned().chain(raw.lost(*partition)));
-        for period in periods.iter().filter(|one| one.rows.iter().any(|r| r.cut.partition == *partition)) {
-            let sides = derive::Sides { ledger, raw: clickhouse.map(|_| &raw) };
+        report.general.extend(raw.problems().chain(raw.lost(*partition)));
+        for period in periods {
+            let sides = derive::Sides { ledger, raw: clickhouse.map(|_| raw) };
             report.proofs.extend(derive::prove(period, &facts, sides));
         }
     }
@@ -140,20 +140,18 @@ fn alignments(subscriptions: &[SubscriptionFacts]) -> Result<HashMap<String, Hou
 }
 
 async fn chosen(evidence: &mut Evidence, which: &Which) -> Result<Vec<DocumentRow>, BillingError> {
-    let Which::Number(number) = which else {
-        return Ok(evidence.documents(&Selection::default()).await?);
+    let numbers = match which {
+        Which::All => return Ok(evidence.documents(&Selection::default()).await?),
+        Which::Numbers(numbers) if numbers.is_empty() => return Ok(Vec::new()),
+        Which::Numbers(numbers) => numbers,
     };
-    let selection = Selection { number: Some(number.clone()), ..Selection::default() };
-    let named = evidence.documents(&selection).await?;
-    let named = named.into_iter().next().ok_or_else(|| BillingError::NoSuchNumber(number.clone()))?;
-    let of_period = Selection {
-        tenant: Some(tenant_of(&named)?),
-        period: Some(Span { start: named.period.start, end: named.period.start.plus_millis(1) }),
-        number: None,
-    };
-    let mut rows = evidence.documents(&of_period).await?;
-    rows.retain(|row| row.subscription == named.subscription);
-    Ok(rows)
+    let selection = Selection { of_period_of: numbers.clone(), ..Selection::default() };
+    let rows = evidence.documents(&selection).await?;
+    let found: BTreeSet<_> = rows.iter().flat_map(|row| [row.number.as_str(), row.id.as_str()]).collect();
+    match numbers.iter().find(|number| !found.contains(number.as_str())) {
+        Some(unknown) => Err(BillingError::NoSuchNumber(unknown.clone())),
+        None => Ok(rows),
+    }
 }
 
 /// Numbers of each legal entity that are missing or doubled.
@@ -201,6 +199,18 @@ fn by_period(rows: Vec<DocumentRow>) -> Result<Vec<PeriodDocuments>, StoreError>
             Ok(PeriodDocuments { tenant, period, subscription, rows })
         })
         .collect()
+}
+
+/// The periods by the partitions in which their usage was counted.
+fn by_partition(periods: &[PeriodDocuments]) -> BTreeMap<Partition, Vec<&PeriodDocuments>> {
+    let mut places: BTreeMap<Partition, Vec<&PeriodDocuments>> = BTreeMap::new();
+    for period in periods {
+        let partitions: BTreeSet<Partition> = period.rows.iter().map(|row| row.cut.partition).collect();
+        for partition in partitions {
+            places.entry(partition).or_default().push(period);
+        }
+    }
+    places
 }
 
 fn tenant_of(row: &DocumentRow) -> Result<TenantId, StoreError> {

@@ -1,18 +1,22 @@
 //! What the raw events say: each is metered again by the catalogue, and their content sums
 //! are compared with the chain's. [`crate::recount`] does both, here for the documents' cuts.
+//!
+//! All partitions are read in one pass and in no order: sums, maxima and sets are the same in any,
+//! and in ClickHouse the events of a partition stand among those of all others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_backends::StoreError;
 use weir_backends::config::ClickHouseConfig;
+use weir_backends::projection::{Projection, StoredEvent};
 use weir_core::{Generation, Partition, Position};
 use weir_metering::aggregate::UsageKey;
 
 use super::count::{Cuts, Totals};
 use super::ledger::Ledger;
-use crate::recount::{self, Compared, Found, Link, Meters, Missing, RawEvents, Reach};
+use crate::recount::{self, Compared, Found, Link, Meters, Missing, Reach};
 
-/// Differences that are listed of one kind; the rest is counted.
+/// Differences that are listed of one partition, the first by position; the rest is counted.
 const LISTED_MAX: usize = 20;
 
 /// What the raw events of one partition come to.
@@ -24,11 +28,23 @@ pub(super) struct Raw<'a> {
     missing: Vec<(Position, u64, Missing)>,
     /// Why they could not be read at all.
     pub(super) unreadable: Option<String>,
-    /// What differs from the chain.
-    pub(super) problems: Vec<String>,
+    /// What differs from the chain, and where.
+    problems: BTreeSet<(Position, String)>,
+    /// Further differences.
+    unlisted: u64,
 }
 
-impl Raw<'_> {
+impl<'a> Raw<'a> {
+    fn new(cuts: &'a Cuts) -> Self {
+        Self {
+            totals: Totals::new(cuts),
+            missing: Vec::new(),
+            unreadable: None,
+            problems: BTreeSet::new(),
+            unlisted: 0,
+        }
+    }
+
     /// How many accepted events below a cut are missing, and the worst reason.
     pub(super) fn missing_below(&self, cut: Position) -> Option<(u64, Missing)> {
         let below = || self.missing.iter().filter(|(at, _, _)| *at < cut);
@@ -46,112 +62,138 @@ impl Raw<'_> {
         ))
     }
 
-    fn problem(&mut self, text: String) {
-        if self.problems.len() < LISTED_MAX {
-            self.problems.push(text);
-        } else if self.problems.len() == LISTED_MAX {
-            self.problems.push("… and further differences of raw events".to_owned());
+    /// What differs from the chain, in words.
+    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        let listed = self.problems.iter().map(|(_, text)| text.clone());
+        let rest =
+            (self.unlisted > 0).then(|| format!("… and {} further differences of raw events", self.unlisted));
+        listed.chain(rest)
+    }
+
+    fn problem(&mut self, at: Position, text: String) {
+        self.problems.insert((at, text));
+        if self.problems.len() > LISTED_MAX {
+            self.problems.pop_last();
+            self.unlisted += 1;
+        }
+    }
+
+    /// What adjustments added stands beside the raw events.
+    fn adjust(&mut self, partition: Partition, ledger: &Ledger<'_>, meters: &Meters) {
+        for row in &ledger.adjusted {
+            let UsageKey { tenant, meter, hour, .. } = &row.key;
+            let at = Position { generation: row.generation, partition, offset: row.offset };
+            let usage = recount::adjusted(&meters.catalogue, row);
+            if let Err(error) = self.totals.add(tenant.as_str(), meter, *hour, at, &usage) {
+                self.problem(at, format!("the adjustment at {at}: {error}"));
+            }
         }
     }
 }
 
-/// Reads the raw events that the chain of a partition stands for; with no ClickHouse, none.
+/// Reads the raw events that the chains of partitions stand for; with no ClickHouse, none.
 pub(super) async fn read<'a>(
     clickhouse: Option<&ClickHouseConfig>,
-    partition: Partition,
-    ledger: &Ledger<'_>,
-    cuts: &'a Cuts,
+    ledgers: &BTreeMap<Partition, Ledger<'_>>,
+    cuts: &'a BTreeMap<Partition, Cuts>,
     meters: &Meters,
-) -> Raw<'a> {
-    let mut raw =
-        Raw { totals: Totals::new(cuts), missing: Vec::new(), unreadable: None, problems: Vec::new() };
-    let Some(clickhouse) = clickhouse else { return raw };
-    let reach = Reach {
-        generation: ledger.projected_to.generation,
-        projected: ledger.projected.clone(),
-        broker_time_max: ledger.broker_time_max,
-        kept_ms: recount::kept_ms(clickhouse),
-    };
-    for row in &ledger.adjusted {
-        let UsageKey { tenant, meter, hour, .. } = &row.key;
-        let position = Position { generation: row.generation, partition, offset: row.offset };
-        let usage = recount::adjusted(&meters.catalogue, row);
-        if let Err(error) = raw.totals.add(tenant.as_str(), meter, *hour, position, &usage) {
-            raw.problem(format!("the adjustment at {position}: {error}"));
+) -> BTreeMap<Partition, Raw<'a>> {
+    let mut raws: BTreeMap<_, _> =
+        cuts.iter().map(|(partition, cuts)| (*partition, Raw::new(cuts))).collect();
+    let Some(clickhouse) = clickhouse else { return raws };
+    let mut chains = BTreeMap::new();
+    for ((partition, ledger), raw) in ledgers.iter().zip(raws.values_mut()) {
+        raw.adjust(*partition, ledger, meters);
+        for links in ledger.batches.chunk_by(|one, next| one.generation == next.generation) {
+            chains.insert((links[0].generation, *partition), Chain::new(links));
         }
     }
-    let generations: BTreeSet<Generation> = ledger.batches.iter().map(|link| link.generation).collect();
-    for generation in generations {
-        let links: Vec<Link> =
-            ledger.batches.iter().filter(|link| link.generation == generation).copied().collect();
-        let counting = Counting { partition, generation, links: &links, meters };
-        match counting.count(clickhouse, &mut raw).await {
-            Ok(found) => counting.compare(&found, &reach, &mut raw),
-            Err(error) => {
-                raw.unreadable = Some(error.to_string());
-                return raw;
-            }
-        }
+    if let Err(error) = count(clickhouse, &mut chains, &mut raws, meters).await {
+        raws.values_mut().for_each(|raw| raw.unreadable = Some(error.to_string()));
+        return raws;
     }
-    raw
+    for ((generation, partition), chain) in &chains {
+        let (Some(ledger), Some(raw)) = (ledgers.get(partition), raws.get_mut(partition)) else { continue };
+        let reach = Reach {
+            generation: ledger.projected_to.generation,
+            projected: ledger.projected.clone(),
+            broker_time_max: ledger.broker_time_max,
+            kept_ms: recount::kept_ms(clickhouse),
+        };
+        let at = |offset| Position { generation: *generation, partition: *partition, offset };
+        chain.compare(at, &reach, raw);
+    }
+    raws
 }
 
-struct Counting<'a> {
-    partition: Partition,
-    generation: Generation,
-    /// By rising offset.
+/// Counts every raw event with the batch that it belongs to.
+async fn count(
+    clickhouse: &ClickHouseConfig,
+    chains: &mut BTreeMap<(Generation, Partition), Chain<'_>>,
+    raws: &mut BTreeMap<Partition, Raw<'_>>,
+    meters: &Meters,
+) -> Result<(), StoreError> {
+    let ends = chains.iter().map(|((generation, partition), chain)| Position {
+        generation: *generation,
+        partition: *partition,
+        offset: chain.end(),
+    });
+    let mut events = Projection::new(clickhouse).scan_events(&ends.collect::<Vec<_>>())?;
+    while let Some(row) = events.next().await? {
+        let place = (row.generation, row.partition);
+        if let (Some(chain), Some(raw)) = (chains.get_mut(&place), raws.get_mut(&row.partition)) {
+            chain.count(row, raw, meters);
+        }
+    }
+    Ok(())
+}
+
+/// The batches of a partition in one generation, and what the raw events of each come to.
+struct Chain<'a> {
+    /// By rising offset, at least one.
     links: &'a [Link],
-    meters: &'a Meters,
+    found: Vec<Found>,
 }
 
-impl Counting<'_> {
-    async fn count(
-        &self,
-        clickhouse: &ClickHouseConfig,
-        raw: &mut Raw<'_>,
-    ) -> Result<Vec<Found>, StoreError> {
-        let mut found = vec![Found::default(); self.links.len()];
-        let below = self.links.last().map_or(0, |link| link.to);
-        let place = (self.partition, self.generation);
-        let mut events = RawEvents::open(clickhouse, place, (i64::MIN, below)).await?;
-        for (link, found) in self.links.iter().zip(&mut found) {
-            while let Some(row) = events.next_below(link.to).await? {
-                let position = self.position(row.offset);
-                if row.offset < link.from {
-                    raw.problem(format!("raw event {position}: no batch of the ledger covers it"));
-                    continue;
-                }
-                let mut overflows = Vec::new();
-                let measured = self.meters.measure(row, found, |part| {
-                    let meter = &part.measurement.meter.key;
-                    let counted = raw.totals.add(part.tenant, meter, part.hour, position, &part.usage);
-                    overflows.extend(counted.err());
-                });
-                for error in measured.err().into_iter().chain(overflows.iter().map(ToString::to_string)) {
-                    raw.problem(format!("raw event {position}: {error}"));
-                }
-            }
+impl<'a> Chain<'a> {
+    fn new(links: &'a [Link]) -> Self {
+        Self { links, found: vec![Found::default(); links.len()] }
+    }
+
+    /// The offset behind the last batch.
+    fn end(&self) -> i64 {
+        self.links.last().map_or(i64::MIN, |link| link.to)
+    }
+
+    fn count(&mut self, row: StoredEvent, raw: &mut Raw<'_>, meters: &Meters) {
+        let at = Position { generation: row.generation, partition: row.partition, offset: row.offset };
+        let place = self.links.partition_point(|link| link.to <= row.offset);
+        let Some((link, found)) = self.links.get(place).zip(self.found.get_mut(place)) else { return };
+        if row.offset < link.from {
+            raw.problem(at, format!("raw event {at}: no batch of the ledger covers it"));
+            return;
         }
-        Ok(found)
+        let mut overflows = Vec::new();
+        let measured = meters.measure(row, found, |part| {
+            let meter = &part.measurement.meter.key;
+            overflows.extend(raw.totals.add(part.tenant, meter, part.hour, at, &part.usage).err());
+        });
+        for error in measured.err().into_iter().chain(overflows.iter().map(ToString::to_string)) {
+            raw.problem(at, format!("raw event {at}: {error}"));
+        }
     }
 
-    fn position(&self, offset: i64) -> Position {
-        Position { generation: self.generation, partition: self.partition, offset }
-    }
-
-    fn compare(&self, found: &[Found], reach: &Reach, raw: &mut Raw<'_>) {
-        for (link, found) in self.links.iter().zip(found) {
+    fn compare(&self, at: impl Fn(i64) -> Position, reach: &Reach, raw: &mut Raw<'_>) {
+        for (link, found) in self.links.iter().zip(&self.found) {
+            let from = at(link.from);
             match found.compare(link, reach) {
                 Compared::Same => {}
-                Compared::Missing(count, why) => raw.missing.push((self.position(link.from), count, why)),
-                Compared::Differs => raw.problem(format!(
-                    "batch {}/{}/[{}, {}): {}",
-                    self.generation,
-                    self.partition,
-                    link.from,
-                    link.to,
-                    found.difference(link)
-                )),
+                Compared::Missing(count, why) => raw.missing.push((from, count, why)),
+                Compared::Differs => {
+                    let Position { generation, partition, offset } = from;
+                    let batch = format!("batch {generation}/{partition}/[{offset}, {})", link.to);
+                    raw.problem(from, format!("{batch}: {}", found.difference(link)));
+                }
             }
         }
     }
