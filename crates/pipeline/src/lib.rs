@@ -27,6 +27,7 @@ pub mod progress;
 pub mod settings;
 pub mod settings_watch;
 pub mod status;
+pub mod told;
 
 pub use aggregator::{Aggregator, run_aggregator};
 pub use clock::Clock;

@@ -20,6 +20,7 @@ use weir_wire::batch_blob::decode_exceptions;
 
 use crate::counting::decoder::Decoder;
 use crate::differences::Differences;
+use crate::told::{Told, many};
 
 /// Files and batches that are read of the ledger at a time.
 const PAGE: i64 = 200;
@@ -75,11 +76,14 @@ pub struct CheckedArchive<'a> {
 ///
 /// # Errors
 /// When a server is away; what is wrong with the archive is in the report.
-pub async fn check(of: &CheckedArchive<'_>) -> Result<ArchiveReport, StoreError> {
+pub async fn check(of: &CheckedArchive<'_>, told: &dyn Told) -> Result<ArchiveReport, StoreError> {
     let decoder = Decoder::new(of.kafka.schema_registry_url.as_deref(), of.record_bytes_max);
     let mut known = BTreeSet::new();
     let mut checks = Vec::new();
-    for place in record::places(of.pool).await? {
+    let places = record::places(of.pool).await?;
+    let all = many(places.len());
+    for place in places {
+        told.told("partitions of the archive read", many(checks.len()), Some(all));
         checks.push(check_place(of, &decoder, place, &mut known).await?);
     }
     let found = of.archive.list(&of.kafka.usage_topic).await?;

@@ -23,6 +23,7 @@ use super::finalize::{self, Outcome, Place};
 use super::report::{MadeDocument, Refused, RunReport, Waiting};
 use super::{BillingError, BillingSettings};
 use crate::fold::fold_step;
+use crate::told::{Told, many};
 use crate::world::{Books, PostgresLedger};
 
 /// Steps of folding a partition at most; each takes up to 64 batches, so a million batches.
@@ -39,6 +40,7 @@ pub(super) struct Run<'a, B> {
     catalogue: Catalogue,
     /// Why usage of a partition cannot be folded.
     unfoldable: BTreeMap<Partition, String>,
+    told: &'a dyn Told,
 }
 
 /// Bills and corrects what is to be billed and corrected, of one tenant or all.
@@ -56,8 +58,9 @@ pub async fn run(
     last_number_in_topic: &BTreeMap<String, i64>,
     now: Timestamp,
     only: Option<TenantId>,
+    told: &dyn Told,
 ) -> Result<RunReport, BillingError> {
-    run_in(&PostgresLedger::new(pool.clone()), settings, last_number_in_topic, now, only).await
+    run_in(&PostgresLedger::new(pool.clone()), settings, last_number_in_topic, now, only, told).await
 }
 
 /// [`run`] in any world.
@@ -70,9 +73,10 @@ pub async fn run_in<B: Books>(
     last_number_in_topic: &BTreeMap<String, i64>,
     now: Timestamp,
     only: Option<TenantId>,
+    told: &dyn Told,
 ) -> Result<RunReport, BillingError> {
     check_counters(&books.counters().await?, last_number_in_topic)?;
-    let mut run = Run::open(books, settings, now).await?;
+    let mut run = Run::open(books, settings, now, told).await?;
     let newest = books.newest_broker_time().await?;
     run.fold().await?;
     let mut report = RunReport::default();
@@ -109,12 +113,17 @@ fn check_counters(counters: &[LastNumber], in_topic: &BTreeMap<String, i64>) -> 
 }
 
 impl<'a, B: Books> Run<'a, B> {
-    async fn open(books: &'a B, settings: &'a BillingSettings, now: Timestamp) -> Result<Self, StoreError> {
+    async fn open(
+        books: &'a B,
+        settings: &'a BillingSettings,
+        now: Timestamp,
+        told: &'a dyn Told,
+    ) -> Result<Self, StoreError> {
         let plans = books.plans().await?.into_iter().map(|stored| stored.plan).collect();
         let catalogue = books.catalogue().await?;
         let aggregations = catalogue.meters().map(|meter| (meter.key.clone(), meter.aggregation)).collect();
         let unfoldable = BTreeMap::new();
-        Ok(Self { books, settings, now, plans, aggregations, catalogue, unfoldable })
+        Ok(Self { books, settings, now, plans, aggregations, catalogue, unfoldable, told })
     }
 
     /// Folds what is committed into the usage rows. Bounded: what is committed while it folds
@@ -191,7 +200,7 @@ impl<'a, B: Books> Run<'a, B> {
                 }
             }
         }
-        let made = self.finalize(&places, &mut report.refused).await?;
+        let made = self.finalize("invoices written", &places, &mut report.refused).await?;
         report.invoices.extend(made);
         Ok(())
     }
@@ -212,7 +221,10 @@ impl<'a, B: Books> Run<'a, B> {
     /// The corrections of periods whose usage has changed since they were billed.
     async fn correct(&self, billed: &[BilledPeriod], report: &mut RunReport) -> Result<(), StoreError> {
         let mut places = Vec::new();
+        let mut compared = 0;
         for group in billed.chunks(self.settings.documents_at_once.max(1)) {
+            self.told.told("billed periods compared", compared, Some(many(billed.len())));
+            compared += many(group.len());
             let periods = group.iter().map(|billed| self.period_of(&billed.subscription, billed.period));
             let periods: Vec<SubscribedPeriod> = periods.collect();
             let earlier = self.books.documents_of_periods(&periods).await?;
@@ -225,7 +237,7 @@ impl<'a, B: Books> Run<'a, B> {
                 }
             }
         }
-        let made = self.finalize(&places, &mut report.refused).await?;
+        let made = self.finalize("corrections written", &places, &mut report.refused).await?;
         report.corrections.extend(made);
         Ok(())
     }
@@ -258,14 +270,18 @@ impl<'a, B: Books> Run<'a, B> {
     /// Finalizes places in groups: those of a legal entity that follow each other share a transaction.
     async fn finalize(
         &self,
+        what: &str,
         places: &[Place<'_>],
         refused: &mut Vec<Refused>,
     ) -> Result<Vec<MadeDocument>, StoreError> {
         let mut made = Vec::new();
+        let mut done = 0;
         for of_entity in
             places.chunk_by(|one, next| one.subscription.legal_entity == next.subscription.legal_entity)
         {
             for group in of_entity.chunks(self.settings.documents_at_once.max(1)) {
+                self.told.told(what, done, Some(many(places.len())));
+                done += many(group.len());
                 let outcomes = finalize::finalize(self, group).await?;
                 for (place, outcome) in group.iter().zip(outcomes) {
                     let (tenant, period) = (place.subscription.tenant.clone(), place.period);

@@ -23,6 +23,7 @@ use weir_metering::outcome::Counts;
 
 use crate::differences::Differences;
 use crate::recount::Meters;
+use crate::told::{Told, many};
 
 /// What was found in one partition.
 #[derive(Clone, Debug)]
@@ -53,9 +54,13 @@ pub async fn check(
     clickhouse: &ClickHouseConfig,
     key: &HashKey,
     series_max: u32,
+    told: &dyn Told,
 ) -> Result<Vec<PartitionCheck>, StoreError> {
     let mut checks = Vec::new();
-    for row in partition::all(pool).await? {
+    let all = partition::all(pool).await?;
+    let partitions = many(all.len());
+    for row in all {
+        told.told("partitions checked", many(checks.len()), Some(partitions));
         let mut ledger = Snapshot::begin(pool).await?;
         let row = ledger.partition(row.partition).await?;
         // What is published after the snapshot applies to nothing that is in it.

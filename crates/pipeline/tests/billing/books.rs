@@ -242,11 +242,11 @@ impl Books {
     }
 
     pub(crate) async fn run(&self) -> Result<RunReport, BillingError> {
-        billing::run(&self.pool, &BillingSettings::default(), &BTreeMap::new(), now(), None).await
+        billing::run(&self.pool, &BillingSettings::default(), &BTreeMap::new(), now(), None, &()).await
     }
 
     pub(crate) async fn verify(&self) -> VerifyReport {
-        billing::verify(&self.pool, &self.clickhouse, Which::All).await.unwrap()
+        billing::verify(&self.pool, &self.clickhouse, Which::All, &()).await.unwrap()
     }
 
     /// Runs a statement as someone who may do everything.

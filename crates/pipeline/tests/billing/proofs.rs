@@ -176,11 +176,11 @@ async fn without_an_answer_nothing_is_proved_unless_the_ledger_is_asked_alone() 
     assert!(report.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::Unproved(_))), "{report}");
     assert!(report.to_string().contains("could not be proved from raw events: "), "{report}");
 
-    let alone = billing::verify_ledger_only(&books.pool, Which::All).await.unwrap();
+    let alone = billing::verify_ledger_only(&books.pool, Which::All, &()).await.unwrap();
     assert_eq!(alone.outcome(), Outcome::Proved, "{alone}");
     assert!(alone.proofs.iter().all(|proof| matches!(proof.verdict, Verdict::RestsOnLedger(_))), "{alone}");
     books.tamper("UPDATE invoice SET total = 1 WHERE number = 'MILL-000003'").await;
-    let changed = billing::verify_ledger_only(&books.pool, Which::All).await.unwrap();
+    let changed = billing::verify_ledger_only(&books.pool, Which::All, &()).await.unwrap();
     assert_eq!(changed.outcome(), Outcome::Differs, "{changed}");
 }
 
@@ -192,7 +192,7 @@ async fn documents_of_a_deleted_tenant_are_proved_and_periods_by_their_numbers()
     books.tamper("UPDATE tenant SET status = 'deleted' WHERE id = 'kite'").await;
     let verify = async |numbers: &[&str]| {
         let numbers = numbers.iter().map(|number| (*number).to_owned()).collect();
-        billing::verify(&books.pool, &books.clickhouse, Which::Numbers(numbers)).await
+        billing::verify(&books.pool, &books.clickhouse, Which::Numbers(numbers), &()).await
     };
     let report = verify(&["MILL-000001"]).await.unwrap();
     assert!(report.proofs.len() == 1 && report.proofs[0].verdict == Verdict::Proved, "{report}");

@@ -2,11 +2,13 @@
 //! went back in time.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use sqlx::Executor;
 use weir_backends::ledger::width::{self, Widened};
 use weir_core::journal::partition_of;
-use weir_pipeline::billing::{self, BillingError, BillingSettings};
+use weir_pipeline::billing::{self, BillingError, BillingSettings, Which};
+use weir_pipeline::told::Told;
 
 use crate::books::{Books, add_tenant, now, until_one_waits};
 
@@ -68,7 +70,7 @@ async fn a_run_killed_half_way_and_repeated_makes_the_same() {
         .await
         .unwrap();
         let settings = BillingSettings { documents_at_once, ..BillingSettings::default() };
-        let run = || billing::run(&books.pool, &settings, &NOTHING_TOLD, now(), None);
+        let run = || billing::run(&books.pool, &settings, &NOTHING_TOLD, now(), None, &());
         let error = run().await.unwrap_err();
         assert!(error.to_string().contains("terminating connection"), "{error}");
         assert_eq!(books.documents().await, kept, "{documents_at_once} at once");
@@ -145,7 +147,7 @@ async fn a_counter_behind_the_topic_gives_no_numbers() {
     let mut books = Books::open("runs_behind").await;
     books.october().await;
     let known = BTreeMap::from([("mill".to_owned(), 1)]);
-    let run = billing::run(&books.pool, &BillingSettings::default(), &known, now(), None).await;
+    let run = billing::run(&books.pool, &BillingSettings::default(), &known, now(), None, &()).await;
     assert!(matches!(run, Err(BillingError::CounterBehind { next_number: 1, in_topic: 1, .. })));
     assert_eq!(books.documents().await, "");
 }
@@ -201,4 +203,29 @@ async fn a_partition_that_cannot_be_folded_keeps_only_its_tenants_from_being_bil
     assert_eq!((refused, billed), (of(0), of(1)), "{report}");
     assert!(report.refused[0].why.starts_with("usage of partition 0 cannot be folded: "), "{report}");
     assert!(!report.ok());
+}
+
+/// Keeps what was told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Told for Heard {
+    fn told(&self, what: &str, done: u64, of: Option<u64>) {
+        let of = of.map_or("an unknown number".to_owned(), |of| of.to_string());
+        self.0.lock().unwrap().push(format!("{done} of {of} {what}"));
+    }
+}
+
+#[tokio::test]
+async fn who_waits_is_told_how_far_it_has_come() {
+    let mut books = Books::open("runs_told").await;
+    books.october().await;
+    let heard = Heard::default();
+    let settings = BillingSettings { documents_at_once: 2, ..BillingSettings::default() };
+    billing::run(&books.pool, &settings, &NOTHING_TOLD, now(), None, &heard).await.unwrap();
+    let run = std::mem::take(&mut *heard.0.lock().unwrap());
+    assert_eq!(run, ["0 of 3 invoices written", "2 of 3 invoices written"]);
+    billing::verify(&books.pool, &books.clickhouse, Which::All, &heard).await.unwrap();
+    let proof = std::mem::take(&mut *heard.0.lock().unwrap());
+    assert_eq!(proof, ["0 of 1 partitions of the ledger read", "0 of 9 raw events read"]);
 }

@@ -84,7 +84,7 @@ async fn checked(house: &House, config: &ArchiveConfig) -> ArchiveReport {
     let archive = open(config);
     let (pool, kafka) = (&house.pool, &house.kafka);
     let of = CheckedArchive { archive: &archive, pool, kafka, key: &key, record_bytes_max: 1 << 20 };
-    check::check(&of).await.unwrap()
+    check::check(&of, &()).await.unwrap()
 }
 
 fn differences(report: &ArchiveReport) -> Vec<String> {

@@ -37,7 +37,8 @@ async fn a_check_finds_nothing_while_counting_goes_on() {
         while house.number(ACCEPTED).await < 3_000 {
             assert!(Instant::now() < deadline, "not everything was counted");
             let before = house.number(ACCEPTED).await;
-            for found in ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap()
+            for found in
+                ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX, &()).await.unwrap()
             {
                 assert!(found.differences.is_empty(), "{:?}", found.differences);
             }
@@ -54,7 +55,7 @@ async fn a_check_finds_nothing_while_counting_goes_on() {
 /// What the check says with this bound on series: differences and notes of all partitions.
 async fn said(house: &House, series_max: u32) -> (Vec<String>, Vec<String>) {
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, series_max).await.unwrap();
+    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, series_max, &()).await.unwrap();
     assert!(checks.iter().map(|check| check.events).sum::<u64>() > 0, "nothing was looked at");
     checks.into_iter().fold((vec![], vec![]), |(mut differences, mut notes), check| {
         differences.extend(check.differences);
@@ -118,7 +119,7 @@ async fn a_check_goes_on_while_clickhouse_takes_longer_than_sessions_may_idle() 
     let hasty = PgPoolOptions::new().connect_with(hasty).await.unwrap();
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
     proxy.hold();
-    let checking = ledger_check::check(&hasty, &house.clickhouse, &key, SERIES_MAX);
+    let checking = ledger_check::check(&hasty, &house.clickhouse, &key, SERIES_MAX, &());
     let waiting = async {
         until("a session that idles in its transaction", Duration::from_secs(20), || async {
             ensure!(house.number(IDLE).await > 0, "none does");

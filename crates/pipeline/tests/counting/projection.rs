@@ -37,7 +37,7 @@ pub(crate) async fn until_projected(house: &House, running: &Running, expected: 
 pub(crate) async fn prove(house: &House) {
     house.settle(30).await;
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap();
+    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX, &()).await.unwrap();
     for found in checks {
         assert_eq!((found.differences, found.notes), (vec![], vec![]));
     }

@@ -110,7 +110,7 @@ async fn dead_letter_topic(house: &House) -> Vec<OwnedRecord> {
 async fn sound(house: &House) {
     house.settle(60).await;
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    for found in ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap() {
+    for found in ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX, &()).await.unwrap() {
         assert!(found.differences.is_empty(), "{:?}", found.differences);
     }
 }

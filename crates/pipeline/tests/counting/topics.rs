@@ -193,7 +193,7 @@ async fn an_accepted_topic_is_counted_from_its_beginning_and_what_was_counted_st
     house.expect_whole_chain().await;
     running.stop().await;
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap();
+    let checks = ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX, &()).await.unwrap();
     assert_eq!(checks.iter().map(|check| check.events).sum::<u64>(), 500, "both generations are looked at");
     for found in checks {
         assert_eq!((found.differences, found.notes), (vec![], vec![]));

@@ -85,7 +85,7 @@ async fn home_width(house: &House, tenant: &str) -> i32 {
 
 async fn sound(house: &House) {
     let key = postgres::installation(&house.pool, &house.kafka).await.unwrap().identity_key;
-    for found in ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX).await.unwrap() {
+    for found in ledger_check::check(&house.pool, &house.clickhouse, &key, SERIES_MAX, &()).await.unwrap() {
         assert_eq!((found.differences, found.notes), (vec![], vec![]));
     }
 }

@@ -128,5 +128,5 @@ async fn run(hand: Hand, now: Timestamp, only: Option<TenantId>) -> Result<RunRe
     // A time is as good a chance as any, and moves no other.
     let documents_at_once = [1, 2, 500][usize::try_from(now.millis().rem_euclid(3)).unwrap_or(0)];
     let settings = BillingSettings { grace_ms: GRACE_MS, documents_at_once, ..BillingSettings::default() };
-    run_in(&SimLedger(hand), &settings, &known, now, only).await
+    run_in(&SimLedger(hand), &settings, &known, now, only, &()).await
 }

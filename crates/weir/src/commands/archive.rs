@@ -14,6 +14,7 @@ use crate::table::{self, Cell};
 
 use super::ledger_pool;
 use super::proof::{result, verdict};
+use super::waiting::Waiting;
 
 /// The archive that is configured, if one is.
 pub(crate) fn open(config: &Config) -> Result<Option<Archive>, StoreError> {
@@ -103,7 +104,7 @@ async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
     let record_bytes_max = config.counting.record_bytes_max;
     let of =
         CheckedArchive { archive: &archive, pool: &pool, kafka: &config.kafka, key: &key, record_bytes_max };
-    let report = check::check(&of).await?;
+    let report = check::check(&of, &Waiting::begin()).await?;
     let columns = ["partition", "generation", "files", "bytes", "records", "batches", "accepted", "result"];
     table::print(output.output, &columns, &report.checks.iter().map(check_row).collect::<Vec<_>>())?;
     for check in &report.checks {

@@ -14,6 +14,7 @@ use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, Output, OutputFo
 use crate::config::Config;
 use crate::out;
 
+use super::waiting::Waiting;
 use super::{Answer, known_tenant_if, ledger_pool, now};
 
 /// `weir bill`.
@@ -38,7 +39,7 @@ async fn run(config: &Config, tenant: Option<&str>) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
     let only = known_tenant_if(&pool, tenant).await?;
     let last = billing::numbers_in_topic(&pool, &config.kafka).await?;
-    let report = billing::run(&pool, &config.billing, &last, now(), only).await?;
+    let report = billing::run(&pool, &config.billing, &last, now(), only, &Waiting::begin()).await?;
     out::line(&report)?;
     Ok(report.ok())
 }
@@ -149,11 +150,13 @@ fn line_cells(line: &InvoiceLine, is_correction: bool) -> Vec<String> {
 pub(crate) async fn verify(config: &Config, asked: &Verify) -> anyhow::Result<Answer> {
     let pool = ledger_pool(config).await?;
     let which = if asked.all { Which::All } else { Which::Numbers(asked.invoice.clone()) };
+    let waiting = Waiting::begin();
     let report = if asked.ledger_only {
-        billing::verify_ledger_only(&pool, which).await?
+        billing::verify_ledger_only(&pool, which, &waiting).await?
     } else {
-        billing::verify(&pool, &config.clickhouse, which).await?
+        billing::verify(&pool, &config.clickhouse, which, &waiting).await?
     };
+    drop(waiting);
     out::line(&report)?;
     if report.outcome() != Outcome::Proved && config.archive.url.is_none() {
         eprintln!(

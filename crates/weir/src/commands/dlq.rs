@@ -4,16 +4,17 @@
 mod show;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use weir_backends::journal::Producer;
 use weir_core::Position;
 use weir_pipeline::dead_letters::{self, Entry, Fate, Filter, Letter, Reader, Replay, Replayed, Survey};
+use weir_pipeline::told::Told;
 
 use crate::cli::dlq::{Dlq, DlqFilter, DlqList, DlqReplay};
 use crate::config::Config;
 use crate::out;
 use crate::table::{self, Cell};
 
+use super::waiting::Waiting;
 use super::{ledger_pool, now};
 
 /// Carries out the command.
@@ -38,26 +39,14 @@ fn filter(asked: &DlqFilter, positions: &[Position]) -> Filter {
 }
 
 async fn survey(reader: &Reader, filter: &Filter) -> anyhow::Result<Survey> {
-    let bar = progress("letters read", None);
-    let survey = dead_letters::survey(reader, filter, |read| bar.set_position(read)).await;
-    bar.finish_and_clear();
+    let waiting = Waiting::begin();
+    let survey = dead_letters::survey(reader, filter, |read| waiting.told("letters read", read, None)).await;
+    drop(waiting);
     let survey = survey.context("read the dead letters")?;
     if survey.foreign > 0 {
         eprintln!("{} records of the topic are no letters of Weir's, and are left out.", survey.foreign);
     }
     Ok(survey)
-}
-
-/// Seen on a terminal only.
-fn progress(what: &str, total: Option<u64>) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), "{bar:30} {pos}/{len} {msg}"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos} {msg}"),
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    bar.set_message(what.to_owned());
-    bar
 }
 
 async fn list(reader: &Reader, asked: &DlqList) -> anyhow::Result<bool> {
@@ -135,10 +124,10 @@ async fn replay(config: &Config, reader: &Reader, asked: &DlqReplay) -> anyhow::
         earlier_generations: asked.earlier_generations,
         wait: asked.wait,
     };
-    let bar = progress("letters looked at", u64::try_from(survey.entries.len()).ok());
-    let replayed = replay.run(reader, &survey.entries, |done| bar.set_position(done)).await;
-    bar.finish_and_clear();
-    let replayed = replayed?;
+    let (waiting, all) = (Waiting::begin(), u64::try_from(survey.entries.len()).ok());
+    let told = |done| waiting.told("letters looked at", done, all);
+    let replayed = replay.run(reader, &survey.entries, told).await?;
+    drop(waiting);
     print_fates(asked, &replayed)?;
     say(&replayed, asked.dry_run);
     let well = replayed.count(Fate::NotSent) + replayed.count(Fate::RejectedAgain) == 0;

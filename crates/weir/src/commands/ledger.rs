@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::table::{self, Cell};
 
 use super::proof::{result, verdict};
+use super::waiting::Waiting;
 use super::{accept_topic, ledger_pool, widen};
 
 /// Shows where counting stands, or proves it.
@@ -60,7 +61,9 @@ async fn status(config: &Config, output: Output) -> anyhow::Result<bool> {
 async fn check(config: &Config, output: Output) -> anyhow::Result<bool> {
     let pool = ledger_pool(config).await?;
     let key: HashKey = postgres::installation(&pool, &config.kafka).await?.identity_key;
-    let checks = ledger_check::check(&pool, &config.clickhouse, &key, config.counting.series_max).await?;
+    let (waiting, series_max) = (Waiting::begin(), config.counting.series_max);
+    let checks = ledger_check::check(&pool, &config.clickhouse, &key, series_max, &waiting).await?;
+    drop(waiting);
     let columns = [
         "partition",
         "batches",

@@ -15,6 +15,7 @@ mod plane;
 mod projection;
 mod proof;
 mod serve;
+mod waiting;
 mod widen;
 
 use std::process::ExitCode;

@@ -28,6 +28,7 @@ use weir_core::{HourAlignment, Partition, Span, TenantId};
 use self::count::Cuts;
 use super::BillingError;
 use crate::recount::Meters;
+use crate::told::{Told, many};
 
 pub use report::{Outcome, Proof, Verdict, VerifyReport};
 
@@ -66,22 +67,28 @@ pub async fn verify(
     pool: &Pool,
     clickhouse: &ClickHouseConfig,
     which: Which,
+    told: &dyn Told,
 ) -> Result<VerifyReport, BillingError> {
-    prove(pool, Some(clickhouse), which).await
+    prove(pool, Some(clickhouse), which, told).await
 }
 
 /// Proves documents from the ledger's sums alone, for whoever knows that there are no raw events.
 ///
 /// # Errors
 /// The ledger's, and [`BillingError::NoSuchNumber`].
-pub async fn verify_ledger_only(pool: &Pool, which: Which) -> Result<VerifyReport, BillingError> {
-    prove(pool, None, which).await
+pub async fn verify_ledger_only(
+    pool: &Pool,
+    which: Which,
+    told: &dyn Told,
+) -> Result<VerifyReport, BillingError> {
+    prove(pool, None, which, told).await
 }
 
 async fn prove(
     pool: &Pool,
     clickhouse: Option<&ClickHouseConfig>,
     which: Which,
+    told: &dyn Told,
 ) -> Result<VerifyReport, BillingError> {
     let catalogue = catalog::load(pool).await?;
     let plans = books::plans(pool).await?;
@@ -110,11 +117,12 @@ async fn prove(
     let meters = Meters::new(catalogue, alignments, evidence.identity_key().await?);
     let mut ledgers = BTreeMap::new();
     for (partition, cuts) in &cuts {
+        told.told("partitions of the ledger read", many(ledgers.len()), Some(many(places.len())));
         ledgers.insert(*partition, ledger::read(&mut evidence, *partition, cuts).await?);
     }
     evidence.close().await?;
 
-    let raws = raw::read(clickhouse, &ledgers, &cuts, &meters).await;
+    let raws = raw::read(clickhouse, (&ledgers, &cuts), &meters, told).await;
     for (((partition, periods), ledger), raw) in places.iter().zip(ledgers.values_mut()).zip(raws.values()) {
         report.general.append(&mut ledger.problems);
         report.general.extend(raw.problems().chain(raw.lost(*partition)));

@@ -15,9 +15,12 @@ use weir_metering::aggregate::UsageKey;
 use super::count::{Cuts, Totals};
 use super::ledger::Ledger;
 use crate::recount::{self, Compared, Found, Link, Meters, Missing, Reach};
+use crate::told::Told;
 
 /// Differences that are listed of one partition, the first by position; the rest is counted.
 const LISTED_MAX: usize = 20;
+/// After how many events who waits is told.
+const TOLD_AFTER: u64 = 10_000;
 
 /// What the raw events of one partition come to.
 #[derive(Debug)]
@@ -94,21 +97,21 @@ impl<'a> Raw<'a> {
 /// Reads the raw events that the chains of partitions stand for; with no ClickHouse, none.
 pub(super) async fn read<'a>(
     clickhouse: Option<&ClickHouseConfig>,
-    ledgers: &BTreeMap<Partition, Ledger<'_>>,
-    cuts: &'a BTreeMap<Partition, Cuts>,
+    (ledgers, cuts): (&BTreeMap<Partition, Ledger<'_>>, &'a BTreeMap<Partition, Cuts>),
     meters: &Meters,
+    told: &dyn Told,
 ) -> BTreeMap<Partition, Raw<'a>> {
     let mut raws: BTreeMap<_, _> =
         cuts.iter().map(|(partition, cuts)| (*partition, Raw::new(cuts))).collect();
     let Some(clickhouse) = clickhouse else { return raws };
-    let mut chains = BTreeMap::new();
+    let mut chains = Chains::new();
     for ((partition, ledger), raw) in ledgers.iter().zip(raws.values_mut()) {
         raw.adjust(*partition, ledger, meters);
         for links in ledger.batches.chunk_by(|one, next| one.generation == next.generation) {
             chains.insert((links[0].generation, *partition), Chain::new(links));
         }
     }
-    if let Err(error) = count(clickhouse, &mut chains, &mut raws, meters).await {
+    if let Err(error) = count(clickhouse, (&mut chains, &mut raws), meters, told).await {
         raws.values_mut().for_each(|raw| raw.unreadable = Some(error.to_string()));
         return raws;
     }
@@ -129,9 +132,9 @@ pub(super) async fn read<'a>(
 /// Counts every raw event with the batch that it belongs to.
 async fn count(
     clickhouse: &ClickHouseConfig,
-    chains: &mut BTreeMap<(Generation, Partition), Chain<'_>>,
-    raws: &mut BTreeMap<Partition, Raw<'_>>,
+    (chains, raws): (&mut Chains<'_>, &mut BTreeMap<Partition, Raw<'_>>),
     meters: &Meters,
+    told: &dyn Told,
 ) -> Result<(), StoreError> {
     let ends = chains.iter().map(|((generation, partition), chain)| Position {
         generation: *generation,
@@ -139,7 +142,13 @@ async fn count(
         offset: chain.end(),
     });
     let mut events = Projection::new(clickhouse).scan_events(&ends.collect::<Vec<_>>())?;
+    let accepted = chains.values().flat_map(|chain| chain.links).map(|link| link.accepted_count).sum();
+    let mut read = 0;
     while let Some(row) = events.next().await? {
+        if read % TOLD_AFTER == 0 {
+            told.told("raw events read", read, Some(accepted));
+        }
+        read += 1;
         let place = (row.generation, row.partition);
         if let (Some(chain), Some(raw)) = (chains.get_mut(&place), raws.get_mut(&row.partition)) {
             chain.count(row, raw, meters);
@@ -147,6 +156,8 @@ async fn count(
     }
     Ok(())
 }
+
+type Chains<'a> = BTreeMap<(Generation, Partition), Chain<'a>>;
 
 /// The batches of a partition in one generation, and what the raw events of each come to.
 struct Chain<'a> {
