@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use weir_load::{Profile, Stream, Totals};
 
+use crate::backlog::profile;
 use crate::billing::{METERS, bill};
 use crate::house::House;
 use crate::results::Measured;
@@ -65,18 +66,8 @@ pub(crate) async fn run(day: &Day, scale: f64) -> Result<Vec<Measured>> {
 
 async fn fill(house: &House, events: u32, tenants: u32) -> Result<Totals> {
     let from_ms = format!("{:.0}", float(&house.ledger, BEGINS).await?).parse().context("a time")?;
-    let profile = Profile {
-        events: events.into(),
-        tenants,
-        skew: 1.0,
-        meters: METERS,
-        dimensions: 4,
-        duplicates_ppm: 10_000,
-        late_ppm: 0,
-        seed: 1,
-        from_ms,
-        span_ms: SPAN_MS,
-    };
+    let usual = profile(events.into(), tenants)?;
+    let profile = Profile { meters: METERS, from_ms, span_ms: SPAN_MS, ..usual };
     let (stream, to) = (Stream::new(profile)?, house.to_kafka(None));
     let sending = tokio::task::spawn_blocking(move || {
         weir_load::kafka::send(&Arc::new(stream), &to, &AtomicU64::new(0))
