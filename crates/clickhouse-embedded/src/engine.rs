@@ -21,6 +21,9 @@ const WAITING_MAX: usize = 512;
 /// The largest SQL text, as a native server's `max_query_size` but not so easily hit.
 pub(crate) const QUERY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How far merges stand back behind inserts, queries and whoever shares the machine (`nice`).
+const MERGES_NICE: i32 = 10;
+
 /// The loaded engine.
 pub(crate) struct Engine {
     functions: Arc<Functions>,
@@ -54,6 +57,7 @@ impl Engine {
             format!("--max_query_size={QUERY_BYTES_MAX}"),
             // clickhouse-local reads `foo` as `SELECT foo`; a server does not.
             "--implicit_select=0".to_owned(),
+            format!("--os_threads_nice_value_merge_mutate={MERGES_NICE}"),
         ]
         .into_iter()
         .map(CString::new)

@@ -85,6 +85,12 @@ fn a_bad_row_refuses_the_whole_insert() {
 }
 
 #[test]
+fn merges_stand_back_behind_inserts() {
+    let nice = "SELECT value FROM system.server_settings WHERE name = 'os_threads_nice_value_merge_mutate'";
+    assert_eq!(Server::start().post(nice).body, "10\n");
+}
+
+#[test]
 fn queries_take_formats_databases_and_parameters() {
     let server = Server::start();
     for (target, body, expected) in [
