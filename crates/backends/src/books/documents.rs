@@ -95,8 +95,6 @@ pub struct LineRow {
 pub struct Selection {
     /// Of this tenant.
     pub tenant: Option<TenantId>,
-    /// Whose period begins in this span.
-    pub period: Option<Span>,
     /// With this number or id.
     pub number: Option<String>,
     /// For the period of a document that has one of these numbers or ids; none: for any.
@@ -142,11 +140,9 @@ const DOCUMENTS: &str = "SELECT i.id, i.document_type, i.status, i.number, i.leg
     FROM invoice i JOIN tenant t ON t.id = i.tenant JOIN legal_entity e ON e.key = i.legal_entity
     LEFT JOIN invoice_payment p ON p.invoice = i.id
     WHERE ($1::text IS NULL OR i.tenant = $1)
-      AND ($2::timestamptz IS NULL OR i.period_start >= $2)
-      AND ($3::timestamptz IS NULL OR i.period_start < $3)
-      AND ($4::text IS NULL OR i.number = $4 OR i.id = $4)
-      AND ($5::text[] IS NULL OR (i.subscription, i.period_start) IN
-          (SELECT n.subscription, n.period_start FROM invoice n WHERE n.number = ANY($5) OR n.id = ANY($5)))
+      AND ($2::text IS NULL OR i.number = $2 OR i.id = $2)
+      AND ($3::text[] IS NULL OR (i.subscription, i.period_start) IN
+          (SELECT n.subscription, n.period_start FROM invoice n WHERE n.number = ANY($3) OR n.id = ANY($3)))
     ORDER BY i.legal_entity, length(i.number), i.number COLLATE \"C\"";
 const LINES: &str = "SELECT invoice, line, meter, description, trim_scale(quantity)::text AS quantity,
         event_count, plan, plan_version, trim_scale(amount)::text AS amount, document, hash
@@ -202,8 +198,6 @@ pub(super) async fn documents_in(
 ) -> Result<Vec<DocumentRow>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(DOCUMENTS)
         .bind(selection.tenant.as_ref().map(TenantId::as_str))
-        .bind(selection.period.map(|period| period.start.to_chrono()))
-        .bind(selection.period.map(|period| period.end.to_chrono()))
         .bind(selection.number.as_deref())
         .bind((!selection.of_period_of.is_empty()).then_some(&selection.of_period_of))
         .fetch_all(conn)
