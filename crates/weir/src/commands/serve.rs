@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use prometheus::{IntGaugeVec, Opts, Registry};
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_api::metrics::ApiMetrics;
@@ -73,15 +72,16 @@ pub(crate) async fn run(config: Config, roles: &[Role]) -> anyhow::Result<bool> 
         checks.push(health::quota(Arc::clone(&board), config.api.max_staleness_ms));
         let state = api_state(&config, &producer, board, &registry).await?;
         state.spawn_refresher(stop.clone());
-        let listener = http.listen("api.listen", config.api.listen).await?;
-        let serving = weir_api::serve(listener, weir_api::router(state), stop.clone());
-        parts.begin_on(http.handle(), "the API", serving);
-        tracing::info!(address = %config.api.listen, "the API listens");
+        let serving = |listener| weir_api::serve(listener, weir_api::router(state), stop.clone());
+        let (address, served) = http.serve(("api.listen", config.api.listen), serving).await?;
+        parts.begin("the API", served);
+        tracing::info!(%address, "the API listens");
     }
-    let listener = http.listen("admin.listen", config.admin.listen).await?;
-    let serving = weir_api::serve(listener, weir_api::admin_router(checks, registry), stop.clone());
-    parts.begin_on(http.handle(), "health and metrics", serving);
-    tracing::info!(address = %config.admin.listen, "health and metrics listen");
+    let router = weir_api::admin_router(checks, registry);
+    let serving = |listener| weir_api::serve(listener, router, stop.clone());
+    let (address, served) = http.serve(("admin.listen", config.admin.listen), serving).await?;
+    parts.begin("health and metrics", served);
+    tracing::info!(%address, "health and metrics listen");
 
     let ended = parts.until_the_end().await;
     quota_stop.store(true, Ordering::Release);
@@ -118,16 +118,7 @@ impl Parts {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display,
     {
-        self.begin_on(&Handle::current(), name, part);
-    }
-
-    fn begin_on<F, E>(&mut self, threads: &Handle, name: &'static str, part: F)
-    where
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display,
-    {
-        let told = async move { (name, part.await.map_err(|error| error.to_string())) };
-        self.running.spawn_on(told, threads);
+        self.running.spawn(async move { (name, part.await.map_err(|error| error.to_string())) });
     }
 
     async fn until_the_end(mut self) -> anyhow::Result<bool> {
