@@ -8,6 +8,7 @@ mod help;
 mod out;
 mod table;
 mod telemetry;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -3,11 +3,12 @@
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::waiting::LogLines;
 
 /// Begins logging. `RUST_LOG` wins over the configured filter.
 pub(crate) fn begin(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.filter));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines);
     match config.format {
         LogFormat::Human => {
             let colour = std::env::var_os("NO_COLOR").is_none()

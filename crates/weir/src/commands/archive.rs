@@ -11,10 +11,10 @@ use weir_pipeline::archive::status::{self, ArchiveStatus};
 use crate::cli::{self, Output};
 use crate::config::Config;
 use crate::table::{self, Cell};
+use crate::waiting::Waiting;
 
 use super::ledger_pool;
 use super::proof::{result, verdict};
-use super::waiting::Waiting;
 
 /// The archive that is configured, if one is.
 pub(crate) fn open(config: &Config) -> Result<Option<Archive>, StoreError> {

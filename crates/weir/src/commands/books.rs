@@ -13,8 +13,8 @@ use weir_pipeline::billing::{self, Outcome, Which, export};
 use crate::cli::{Bill, Export, ExportFormat, Exported, Invoice, Output, OutputFormat, Verify};
 use crate::config::Config;
 use crate::out;
+use crate::waiting::Waiting;
 
-use super::waiting::Waiting;
 use super::{Answer, known_tenant_if, ledger_pool, now};
 
 /// `weir bill`.

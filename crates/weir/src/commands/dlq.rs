@@ -13,8 +13,8 @@ use crate::cli::dlq::{Dlq, DlqFilter, DlqList, DlqReplay};
 use crate::config::Config;
 use crate::out;
 use crate::table::{self, Cell};
+use crate::waiting::Waiting;
 
-use super::waiting::Waiting;
 use super::{ledger_pool, now};
 
 /// Carries out the command.

@@ -8,9 +8,9 @@ use weir_pipeline::ledger_check::{self, PartitionCheck};
 use crate::cli::{Ledger, Output};
 use crate::config::Config;
 use crate::table::{self, Cell};
+use crate::waiting::Waiting;
 
 use super::proof::{result, verdict};
-use super::waiting::Waiting;
 use super::{accept_topic, ledger_pool, widen};
 
 /// Shows where counting stands, or proves it.

@@ -15,7 +15,6 @@ mod plane;
 mod projection;
 mod proof;
 mod serve;
-mod waiting;
 mod widen;
 
 use std::process::ExitCode;
