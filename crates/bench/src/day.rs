@@ -17,7 +17,7 @@ use crate::settled::{compare, float, number, projected, records, until};
 /// A day and what is made of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Day {
-    /// Records at scale 1, duplicates and late ones among them.
+    /// Records at scale 1, duplicates among them.
     pub events: u32,
     /// Tenants, an invoice each.
     pub tenants: u32,
