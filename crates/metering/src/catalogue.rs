@@ -61,7 +61,7 @@ pub struct Catalogue {
     /// By rising key.
     meters: Vec<MeterVersions>,
     /// For an event type, the meters of which any version counts it, by rising key.
-    by_event_type: HashMap<String, Vec<usize>>,
+    by_event_type: foldhash::HashMap<String, Vec<usize>>,
 }
 
 /// All versions of one meter, the highest first.
@@ -86,7 +86,7 @@ impl Catalogue {
         homes: Homes,
     ) -> Self {
         meters.sort_by(|a, b| a.key.cmp(&b.key).then(b.version.cmp(&a.version)));
-        let (by_key, by_event_type) = (Vec::new(), HashMap::new());
+        let (by_key, by_event_type) = (Vec::new(), foldhash::HashMap::default());
         let mut catalogue = Self { version, tenants, homes, meters: by_key, by_event_type };
         for mut meter in meters {
             meter.dimensions.sort();

@@ -172,10 +172,16 @@ impl Shard {
     }
 
     /// Whether the tenant of some event, limit or adjustment is not in the catalogue. The shell then
-    /// refreshes the catalogue before it applies the batch.
-    pub fn names_unknown_tenant(batch: &Batch, catalogue: &Catalogue) -> bool {
+    /// refreshes the catalogue before it applies the batch. Most tenants were met under this version
+    /// of the catalogue already, and of those it is not asked again.
+    pub fn names_unknown_tenant(&self, batch: &Batch, catalogue: &Catalogue) -> bool {
+        let known_to_be = |tenant: &str| {
+            let met = self.tenants.number(tenant);
+            met.is_some_and(|number| self.tenants.state(number).is_at_home(catalogue.version))
+        };
+        let is_unknown = |tenant: &str| catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant);
         let mut tenants = batch.records().filter_map(|record| record.body.tenant());
-        tenants.any(|tenant| catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant))
+        tenants.any(|tenant| !known_to_be(tenant) && is_unknown(tenant))
     }
 
     /// Applies a batch in offset order and says what must happen.

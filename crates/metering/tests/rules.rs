@@ -225,16 +225,24 @@ fn a_new_period_in_the_catalogue_moves_the_level() {
 
 #[test]
 fn unknown_tenants_are_named_before_a_batch_is_applied() {
-    let names_unknown = |body| {
+    let mut shard = support::shard();
+    let catalogue = support::catalogue();
+    let names_unknown = |shard: &Shard, catalogue: &Catalogue, body| {
         let record = JournalRecord { offset: 0, broker_time: at(0), body };
-        Shard::names_unknown_tenant(&batch(0, 1, vec![record]), &support::catalogue())
+        shard.names_unknown_tenant(&batch(0, 1, vec![record]), catalogue)
     };
     let of = |event| RecordBody::Event { event, hops: 0 };
-    assert!(!names_unknown(of(event(&tenant(true, 0), "1", None, "1"))));
-    assert!(names_unknown(of(event(&tenant(true, 9), "1", None, "1"))));
-    let nobody = UsageEvent { tenant: "/".into(), ..event(&tenant(true, 0), "1", None, "1") };
-    assert!(!names_unknown(of(nobody)));
-    assert!(!names_unknown(RecordBody::Tick));
+    let known = event(&tenant(true, 0), "1", None, "1");
+    let nobody = UsageEvent { tenant: "/".into(), ..known.clone() };
+    assert!(!names_unknown(&shard, &catalogue, of(known.clone())));
+    assert!(names_unknown(&shard, &catalogue, of(event(&tenant(true, 9), "1", None, "1"))));
+    assert!(!names_unknown(&shard, &catalogue, of(nobody)));
+    assert!(!names_unknown(&shard, &catalogue, RecordBody::Tick));
+    // One that was met is known, until a newer catalogue says otherwise.
+    give(&mut shard, DAY_MS, known.clone());
+    assert!(!names_unknown(&shard, &catalogue, of(known.clone())));
+    let emptied = Catalogue::new(catalogue.version + 1, Vec::new(), HashMap::new(), catalogue.homes);
+    assert!(names_unknown(&shard, &emptied, of(known)));
 }
 
 #[test]

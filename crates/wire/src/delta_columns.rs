@@ -2,9 +2,10 @@
 //! dimensions, then one column a field, so that like stands beside like. Written from
 //! entries in key order; reading checks every index and leaves nothing over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 
+use foldhash::HashMap;
 use weir_core::{Hash128, Quantity, TenantId, Timestamp};
 use weir_metering::aggregate::{Aggregate, UsageKey};
 use weir_metering::meter::MeterKey;

@@ -6,9 +6,8 @@
 //! A block: the number of columns and of rows, then each column's name, type and values. Numbers
 //! of things are LEB128; values are little-endian.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
+use foldhash::HashMap;
 
 use super::EventRow;
 
@@ -224,7 +223,7 @@ struct Dictionary<'t> {
 impl<'t> Dictionary<'t> {
     /// An empty one with room for so many texts.
     fn of(texts: usize) -> Self {
-        let (keys, numbers) = (vec![""], HashMap::from([("", 0)]));
+        let (keys, numbers) = (vec![""], HashMap::from_iter([("", 0)]));
         let used = Values(Vec::with_capacity(texts * size_of::<u32>()));
         Self { keys, numbers, after: vec![0], last: 0, used }
     }

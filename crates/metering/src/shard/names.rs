@@ -2,8 +2,9 @@
 //! and copies numbers. Numbers follow the order of arrival, ranks the order of names.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt};
 
 /// Different names with their numbers.
 #[derive(Debug)]

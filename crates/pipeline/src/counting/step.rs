@@ -137,7 +137,7 @@ pub(crate) async fn step<W: World>(
 async fn apply<W: World>(
     shared: &Arc<Shared<W>>,
     partition: Partition,
-    (mut shard, mut files): (Shard, Option<FilesOf<W>>),
+    (shard, mut files): (Shard, Option<FilesOf<W>>),
     records: Vec<OwnedRecord>,
     suspect: Option<&Suspect>,
 ) -> Result<(Result<Applied<W>, String>, Arc<Catalogue>), PipelineError> {
@@ -162,10 +162,10 @@ async fn apply<W: World>(
             }
         }
         batch.to = to;
-        let unknown = Shard::names_unknown_tenant(&batch, &judging);
-        (records, batch, unknown)
+        let unknown = shard.names_unknown_tenant(&batch, &judging);
+        (shard, records, batch, unknown)
     });
-    let (records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
+    let (mut shard, records, batch, unknown) = decoded.await.map_err(|error| ended(&error))?;
     if unknown {
         shared.status.step(partition, Step::RefreshingCatalogue);
         catalogue = shared.catalogue.refresh().await?;

@@ -208,7 +208,7 @@ impl ProjectionQueue {
     /// a partition that is still to be purged stay: the purge would take them away again.
     pub(crate) fn take(&self) -> (Vec<EventRow>, BTreeMap<Partition, Moved>) {
         let mut state = self.state();
-        let mut rows = Vec::new();
+        let mut rows = Vec::with_capacity(state.rows);
         let mut moved: BTreeMap<Partition, Moved> = BTreeMap::new();
         let mut kept = VecDeque::new();
         while rows.len() < INSERT_ROWS_MAX {
