@@ -83,7 +83,7 @@ const PURE: &[(&str, &[&str])] = &[
             "sha2",
         ],
     ),
-    ("weir-metering", &["serde", "thiserror"]),
+    ("weir-metering", &["foldhash", "serde", "thiserror"]),
     ("weir-billing", &["hex", "ruint", "rust_decimal", "serde", "serde_json", "sha2", "thiserror"]),
 ];
 
