@@ -175,13 +175,13 @@ impl Shard {
     /// refreshes the catalogue before it applies the batch. Most tenants were met under this version
     /// of the catalogue already, and of those it is not asked again.
     pub fn names_unknown_tenant(&self, batch: &Batch, catalogue: &Catalogue) -> bool {
-        let known_to_be = |tenant: &str| {
-            let met = self.tenants.number(tenant);
-            met.is_some_and(|number| self.tenants.state(number).is_at_home(catalogue.version))
+        let was_met = |tenant: &str| {
+            let number = self.tenants.number(tenant);
+            number.is_some_and(|number| self.tenants.state(number).is_at_home(catalogue.version))
         };
         let is_unknown = |tenant: &str| catalogue.tenant(tenant).is_none() && TenantId::is_valid(tenant);
         let mut tenants = batch.records().filter_map(|record| record.body.tenant());
-        tenants.any(|tenant| !known_to_be(tenant) && is_unknown(tenant))
+        tenants.any(|tenant| !was_met(tenant) && is_unknown(tenant))
     }
 
     /// Applies a batch in offset order and says what must happen.
